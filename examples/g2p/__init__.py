@@ -1,0 +1,1 @@
+"""Words to phonemes: the pretrained GRU encoder and decoder of g2p-en, integer-only."""

@@ -1,0 +1,1 @@
+"""Text generation by characters: the pretrained two-layer LSTM of textgenrnn, integer-only and streaming."""

@@ -1,0 +1,82 @@
+"""Compiles recurrent PyTorch networks to integer-only libraries for ARM CPUs and Cortex-M.
+
+The public names live in the packages of the stages (`irnn_tvm.quantization`, `irnn_tvm.compiler`,
+`irnn_tvm.runtime`) and are looked up here on first use: importing `irnn_tvm` alone loads neither PyTorch nor
+TVM, so that `irnn_tvm.runtime` works on a device that has NumPy and nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from irnn_tvm._version import __version__
+from irnn_tvm.errors import (
+    AccumulatorOverflowError,
+    BuildError,
+    CalibrationError,
+    EmulatorError,
+    InputError,
+    IrnnError,
+    LoadError,
+    ProgramError,
+    QuantizationError,
+    ToolNotFoundError,
+    UnknownTargetError,
+    UnsupportedModuleError,
+)
+
+if TYPE_CHECKING:
+    from irnn_tvm.compiler import build
+    from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
+    from irnn_tvm.runtime import Library, Stream, load
+    from irnn_tvm.targets import TARGETS
+
+_HOME = {
+    "build": "irnn_tvm.compiler",
+    "quantize": "irnn_tvm.quantization",
+    "QuantConfig": "irnn_tvm.quantization",
+    "IntegerModel": "irnn_tvm.quantization",
+    "Library": "irnn_tvm.runtime",
+    "Stream": "irnn_tvm.runtime",
+    "load": "irnn_tvm.runtime",
+    "TARGETS": "irnn_tvm.targets",
+}
+
+__all__ = [
+    "TARGETS",
+    "AccumulatorOverflowError",
+    "BuildError",
+    "CalibrationError",
+    "EmulatorError",
+    "InputError",
+    "IntegerModel",
+    "IrnnError",
+    "Library",
+    "LoadError",
+    "ProgramError",
+    "QuantConfig",
+    "QuantizationError",
+    "Stream",
+    "ToolNotFoundError",
+    "UnknownTargetError",
+    "UnsupportedModuleError",
+    "__version__",
+    "build",
+    "load",
+    "quantize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the stage that defines a public name, the first time that somebody asks for it."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

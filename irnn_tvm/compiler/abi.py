@@ -1,0 +1,59 @@
+"""The C interface of one built library: names, tensors, sizes. Filled by build, read by the C writers and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MAGIC = 0x4E4E5249  # "IRNN", little endian
+HEADER_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output. shape: ints and text in T; row: elements per time step (None: no time axis);
+    limit: for index inputs, the number of rows of the embedding they select."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    scale: float | None
+    zero_point: int | None
+    row: int | None = None
+    limit: int | None = None
+
+    def elements(self) -> str:
+        """Number of elements as a C expression in T."""
+        return " * ".join(f"{d}" if isinstance(d, int) else str(d) for d in self.shape) or "1"
+
+
+@dataclass(frozen=True)
+class State:
+    """A persistent state: offset in the caller's state memory and initial value."""
+
+    offset: int
+    initial: np.ndarray
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Everything that header, C source and report say about a library's interface.
+
+    streamable: step exists and run loops over it; feedback: (input, output) pairs that run carries from step to
+    step; fixed_steps: the only accepted T, or None; max_steps: largest accepted T (0: unlimited).
+    """
+
+    name: str
+    target: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    states: tuple[State, ...]
+    state_bytes: int
+    arena_bytes: int
+    streamable: bool
+    feedback: tuple[tuple[int, int], ...]
+    fixed_steps: int | None
+    max_steps: int
+    model_hash: int
+    summary: str = ""

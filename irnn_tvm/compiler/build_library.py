@@ -1,0 +1,222 @@
+"""build: from a model to a directory with a finished library."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import weakref
+import zlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irnn_tvm import targets
+from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
+from irnn_tvm.compiler.pipeline import Lowered, call_counts, lower_program
+from irnn_tvm.compiler.plan import aligned, expression
+from irnn_tvm.errors import BuildError
+from irnn_tvm.runtime.library import Library, load
+
+if TYPE_CHECKING:
+    import torch
+
+C_KEYWORDS = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long "
+    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "state arena T code main t forward check set_initial in_table check_state".split()
+)
+_NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+def build(
+    model: Any,
+    target: str = "host",
+    *,
+    out: str | Path | None = None,
+    name: str = "model",
+    batch: int = 1,
+    seq_len: int | None = None,
+    max_seq_len: int | None = None,
+    calibration: Iterable[Any] | None = None,
+    config: Any = None,
+) -> Library:
+    """Compiles a model into a C-ABI library and opens it.
+
+    model: an IntegerModel; a float nn.Module together with `calibration` (batches for irnn_tvm.quantize) and
+    optionally `config`; a torch.export.ExportedProgram of an integer model; or the path of a .pt2 file.
+    target: a name from irnn_tvm.TARGETS. out: directory to write (replaced whole when it holds an earlier build);
+    default: a temporary one that lives as long as the Library. name: prefix of every C symbol and file.
+    batch: fixed batch size. seq_len: fixes the sequence length; without it the length is a run-time value.
+    max_seq_len: longest sequence; sizes the arena of models that need the whole sequence at once (default 256).
+
+    Raises UnknownTargetError, UnsupportedModuleError, AccumulatorOverflowError, InputError, ProgramError,
+    ToolNotFoundError, or BuildError when a step of the compiler fails; nothing is half written then.
+    """
+    chosen = targets.get(target)
+    if not _NAME.match(name) or name in C_KEYWORDS:
+        raise BuildError(f"name {name!r} cannot prefix C symbols; use lower-case letters, digits and underscores")
+    destination = None if out is None else Path(out)
+    if destination is not None:
+        _check_destination(destination)
+    program, specs = resolve_program(
+        model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len, calibration=calibration, config=config
+    )
+    lowered = lower_program(program, max_seq_len)
+    parent = Path(tempfile.mkdtemp(prefix="irnn-build-"))
+    try:
+        folder = parent / name
+        folder.mkdir()
+        _write(lowered, specs, chosen, name, folder)
+        if destination is not None:
+            _replace(folder, destination)
+            return load(destination)
+        library = load(folder)
+        weakref.finalize(library, shutil.rmtree, parent, ignore_errors=True)
+        return library
+    except BaseException:
+        shutil.rmtree(parent, ignore_errors=True)
+        raise
+    finally:
+        if destination is not None:
+            shutil.rmtree(parent, ignore_errors=True)
+
+
+def resolve_program(
+    model: Any,
+    *,
+    batch: int = 1,
+    seq_len: int | None = None,
+    max_seq_len: int | None = None,
+    calibration: Iterable[Any] | None = None,
+    config: Any = None,
+) -> tuple[torch.export.ExportedProgram, dict[str, Any]]:
+    """The exported integer program of whatever `build` accepts as a model, and what its integers mean."""
+    import torch
+
+    from irnn_tvm.frontend.export_program import export_program
+    from irnn_tvm.frontend.save_program import load_program, specs_of
+    from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
+
+    if isinstance(model, str | Path):
+        return load_program(model)
+    if isinstance(model, torch.export.ExportedProgram):
+        return model, {}
+    if isinstance(model, torch.nn.Module) and not isinstance(model, IntegerModel):
+        if calibration is None:
+            raise BuildError(
+                f"{type(model).__name__} is a float module: quantize it first, or pass calibration= batches to build"
+            )
+        model = quantize(model, calibration, config if config is not None else QuantConfig())
+    if isinstance(model, IntegerModel):
+        program = export_program(model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
+        return program, specs_of(model)
+    raise BuildError(
+        f"cannot build a {type(model).__name__}; supported: IntegerModel, float nn.Module with calibration=, "
+        "ExportedProgram, path of a .pt2 file"
+    )
+
+
+def _check_destination(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise BuildError(f"{path} is a file; out= names a directory")
+    if path.is_dir() and any(path.iterdir()) and not (path / "report.json").is_file():
+        raise BuildError(f"{path} is not empty and is not an earlier build: choose another directory for out=")
+
+
+def _replace(folder: Path, destination: Path) -> None:
+    """Puts a finished directory in place of `destination`: copy beside it, then rename."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        shutil.copytree(folder, staging / "new")
+        if destination.exists():
+            destination.rename(staging / "old")
+        (staging / "new").rename(destination)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Target, name: str) -> Interface:
+    """Names, shapes and sizes of everything that crosses the C interface."""
+    in_specs, out_specs = specs.get("inputs", []), specs.get("outputs", [])
+    used: set[str] = set()
+    inputs = [
+        _tensor(_identifier(label, used), ty, in_specs[i] if i < len(in_specs) else {}, lowered.index_limits.get(i))
+        for i, (label, ty) in enumerate(lowered.params)
+    ]
+    for i, spec in enumerate(in_specs):
+        if i < len(inputs) and spec.get("name"):
+            used.discard(inputs[i].name)
+            inputs[i] = replace(inputs[i], name=_identifier(spec["name"], used))
+    outputs = []
+    for i, ty in enumerate(lowered.results):
+        spec = out_specs[i] if i < len(out_specs) else {}
+        label = str(spec.get("name") or ("y" if len(lowered.results) == 1 else f"y{i}"))
+        outputs.append(_tensor(_identifier(label, used), ty, spec, None))
+    offset = HEADER_BYTES
+    states = []
+    for lifted in lowered.states:
+        states.append(State(offset, lifted.initial))
+        offset += aligned(lifted.initial.nbytes)
+    digest = zlib.crc32(name.encode())
+    for weight in lowered.plan.weights:
+        digest = zlib.crc32(weight.tobytes(), digest)
+    return Interface(
+        name=name,
+        target=target.name,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        states=tuple(states),
+        state_bytes=offset,
+        arena_bytes=max(lowered.plan.arena_bytes, 16),
+        streamable=lowered.streaming.streamable,
+        feedback=lowered.streaming.feedback,
+        fixed_steps=lowered.fixed_steps,
+        max_steps=lowered.max_steps,
+        model_hash=digest,
+        summary=_summary(lowered),
+    )
+
+
+def _summary(lowered: Lowered) -> str:
+    if lowered.streaming.streamable:
+        return "Runs step by step (step) or over whole sequences (run); both give the same integers."
+    return f"Runs over whole sequences only: {lowered.streaming.reason}."
+
+
+def _identifier(label: str, used: set[str]) -> str:
+    base = re.sub(r"\W", "_", label).lower()
+    base = f"_{base}" if not base or base[0].isdigit() else base
+    base = f"{base}_" if base in C_KEYWORDS else base
+    name, n = base, 1
+    while name in used:
+        n += 1
+        name = f"{base}{n}"
+    used.add(name)
+    return name
+
+
+def _tensor(name: str, ty: Any, spec: dict[str, Any], limit: int | None) -> Tensor:
+    shape = tuple(expression(d) for d in ty.shape.values)
+    row = None
+    if "T" in shape:
+        row = 1
+        for d in shape:
+            row *= d if isinstance(d, int) else 1
+    scale, zero_point = spec.get("scale"), spec.get("zero_point")
+    return Tensor(name, str(ty.dtype), shape, scale, zero_point, row, limit)
+
+
+def _write(lowered: Lowered, specs: dict[str, Any], target: targets.Target, name: str, folder: Path) -> None:
+    """Fills `folder` with the library, header, runner and report."""
+    from irnn_tvm.compiler.emit import emit_library
+    from irnn_tvm.compiler.kernels import make_kernel
+
+    io = make_interface(lowered, specs, target, name)
+    kernels = {
+        kernel: make_kernel(kernel, f"{name}_k_{kernel}", lowered.mod[kernel], target)
+        for kernel in dict.fromkeys(call.kernel for call in lowered.plan.calls)
+    }
+    emit_library(io, lowered.plan, kernels, call_counts(lowered), lowered.streaming.reason, target, folder)

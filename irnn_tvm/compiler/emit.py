@@ -1,0 +1,161 @@
+"""Writes the files of a library: C sources, objects, archive or shared object, header, runner, report."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from irnn_tvm.compiler import toolchain
+from irnn_tvm.compiler.abi import Interface
+from irnn_tvm.compiler.c_writer import CWriter
+from irnn_tvm.compiler.header import header
+from irnn_tvm.compiler.kernels import Kernel, c_source, write_object
+from irnn_tvm.compiler.plan import Plan
+from irnn_tvm.compiler.report import code_sizes, cost_report, frame_sizes, interface_report
+from irnn_tvm.compiler.tvm_entry import tvm_entry
+from irnn_tvm.targets import Target
+
+
+def emit_library(
+    io: Interface,
+    plan: Plan,
+    kernels: dict[str, Kernel],
+    counts: dict[str, int],
+    stream_reason: str,
+    target: Target,
+    folder: Path,
+) -> None:
+    """Writes everything into `folder` (which exists and is empty)."""
+    (folder / f"{io.name}.h").write_text(header(io), encoding="utf-8")
+    network = CWriter(io, plan, kernels).text()
+    if target.kind == "sources":
+        files, costs = _emit_sources(io, plan, kernels, counts, network, folder)
+    else:
+        files, costs = _emit_binary(io, plan, kernels, counts, network, target, folder)
+    report = interface_report(io, target, files, stream_reason) | costs
+    if target.emulator is not None:
+        from irnn_tvm.compiler.runner import build_runner
+
+        report["files"]["runner"] = "emulator/runner"
+        library = _linkable(folder, files, target)
+        build_runner(report, library, folder, folder / "emulator" / "runner", target)
+        for item in (folder / "objects").glob("*") if (folder / "objects").is_dir() else []:
+            item.unlink()
+        if (folder / "objects").is_dir():
+            (folder / "objects").rmdir()
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _linkable(folder: Path, files: dict[str, Any], target: Target) -> list[Path]:
+    """What the runner links: the archive, or the objects of which the shared library was made."""
+    if target.kind == "archive":
+        return [folder / files["library"]]
+    return sorted((folder / "objects").glob("*.o"))
+
+
+def _emit_binary(
+    io: Interface,
+    plan: Plan,
+    kernels: dict[str, Kernel],
+    counts: dict[str, int],
+    network: str,
+    target: Target,
+    folder: Path,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    name = io.name
+    with tempfile.TemporaryDirectory(prefix="irnn-objects-") as work_name:
+        work = Path(work_name)
+        source = folder / f"{name}.c"
+        source.write_text(network, encoding="utf-8")
+        kernel_object = work / f"{name}_kernels.o"
+        assembly = write_object(list(kernels.values()), target, kernel_object)
+        flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
+        network_object = toolchain.compile_object(source, work / f"{name}.o", target, flags)
+        assembly += _network_assembly(source, work, target, flags)
+        blobs = {f"{name}_w{i}": w.tobytes() for i, w in enumerate(plan.weights)}
+        weights_object = toolchain.assemble_weights(blobs, work / f"{name}_weights.o", target)
+        objects = [network_object, kernel_object, weights_object]
+        if target.kind == "archive":
+            library = toolchain.archive(objects, folder / f"lib{name}.a")
+        else:
+            entry = work / f"{name}_tvm.c"
+            entry.write_text(tvm_entry(io), encoding="utf-8")
+            entry_object = toolchain.compile_object(entry, work / f"{name}_tvm.o", target, flags)
+            exports = [f"{name}_{f}" for f in _functions(io)]
+            exports += [f"__tvm_ffi_{f}" for f in _functions(io)]
+            library = toolchain.link_shared(
+                [*objects, entry_object], folder / f"lib{name}.so", target, exports
+            )
+            if target.emulator is not None:
+                (folder / "objects").mkdir()
+                for item in objects:
+                    (folder / "objects" / item.name).write_bytes(item.read_bytes())
+        sizes = code_sizes([network_object, kernel_object])
+    files = {"library": library.name, "header": f"{name}.h", "sources": [f"{name}.c"], "runner": None}
+    return files, cost_report(plan, kernels, counts, sizes, _frames(assembly, io, kernels))
+
+
+def _functions(io: Interface) -> list[str]:
+    return ["init", "reset", "run", *(["step"] if io.streamable else [])]
+
+
+def _network_assembly(source: Path, work: Path, target: Target, flags: list[str]) -> str:
+    out = work / f"{source.stem}.s"
+    toolchain.compile_object(source, out, target, [*flags, "-S"])
+    return out.read_text(encoding="utf-8", errors="replace")
+
+
+def _frames(assembly: str, io: Interface, kernels: dict[str, Kernel]) -> dict[str, int | None]:
+    """Frames of the kernels and of the chain of functions that calls them."""
+    frames = frame_sizes(assembly)
+    chain = {k.symbol for k in kernels.values()} | {"forward", f"{io.name}_run", "check", "check_state"}
+    return {k: v for k, v in frames.items() if k in chain}
+
+
+def _emit_sources(
+    io: Interface,
+    plan: Plan,
+    kernels: dict[str, Kernel],
+    counts: dict[str, int],
+    network: str,
+    folder: Path,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    name = io.name
+    parts = {
+        f"{name}.c": network,
+        f"{name}_kernels.c": _kernel_text(io, kernels),
+        f"{name}_weights.c": _weights_text(io, plan),
+    }
+    for file, text in parts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    files = {"library": None, "header": f"{name}.h", "sources": list(parts), "runner": None}
+    return files, cost_report(plan, kernels, counts, {}, {})
+
+
+def _kernel_text(io: Interface, kernels: dict[str, Kernel]) -> str:
+    head = [f"/* {io.name}: kernels, generated by irnn_tvm with TVM. */", "#include <stdint.h>", ""]
+    for kernel in kernels.values():
+        head.append(f"{kernel.prototype()};")
+    return "\n".join([*head, "", *(c_source(k) for k in kernels.values())])
+
+
+def _weights_text(io: Interface, plan: Plan) -> str:
+    lines = [f"/* {io.name}: weights and tables, read-only. */", "#include <stdint.h>", ""]
+    for i, w in enumerate(plan.weights):
+        lines.append(f"extern const {w.dtype}_t {io.name}_w{i}[{w.size}];")
+        lines.append(f"const {w.dtype}_t {io.name}_w{i}[{w.size}] = {{")
+        flat = w.ravel()
+        for start in range(0, flat.size, 24):
+            lines.append(", ".join(_literal(v) for v in flat[start : start + 24]) + ",")
+        lines.append("};")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _literal(value: np.integer[Any]) -> str:
+    # -2147483648 is an expression of a wider type in C.
+    return "(-2147483647 - 1)" if int(value) == -(2**31) else str(int(value))

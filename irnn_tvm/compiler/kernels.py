@@ -1,0 +1,106 @@
+"""Kernels of a model: schedule, lower, and generate an object (LLVM) or C source per distinct PrimFunc."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from irnn_tvm.compiler.lower_kernel import lower_kernel, symbolic_sizes
+from irnn_tvm.targets import Target
+
+# TVM prints its own headers first; nothing of them is needed.
+_PROLOGUE = re.compile(r"\A.*?(?=#ifdef __cplusplus\nextern \"C\"\n#endif\nTVM_DLL)", re.S)
+_EXTERN = re.compile(r"#ifdef __cplusplus\nextern \"C\"\n#endif\n")
+_PARAMETER = re.compile(r"(int(?:8|16|32|64)_t\*?) (\w+)")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One compiled function. symbol: C name; writes: for each pointer parameter, is it an output; dtypes of pointers;
+    sizes: (parameter, axis) that define the trailing size arguments."""
+
+    name: str
+    symbol: str
+    rule: str
+    dtypes: tuple[str, ...]
+    writes: tuple[bool, ...]
+    sizes: tuple[tuple[int, int], ...]
+    macs: int
+    lowered: Any
+    prim_func: Any
+
+    def prototype(self, storage: str = "") -> str:
+        """C declaration."""
+        args = [
+            f"{'' if out else 'const '}{dtype}_t *p{i}"
+            for i, (dtype, out) in enumerate(zip(self.dtypes, self.writes, strict=True))
+        ]
+        args += [f"int64_t n{i}" for i in range(len(self.sizes))]
+        return f"{storage}void {self.symbol}({', '.join(args)})"
+
+
+def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
+    """Schedules and lowers one PrimFunc for a target."""
+    import tvm
+
+    from irnn_tvm.schedules.rules import schedule
+
+    scheduled, rule = schedule(func, target)
+    lowered = lower_kernel(scheduled, symbol, tvm.target.Target(target.tvm_target))
+    return Kernel(
+        name=name,
+        symbol=symbol,
+        rule=rule,
+        dtypes=tuple(str(p.ty.dtype) for p in func.params),
+        writes=tuple(_written(func)),
+        sizes=tuple((position, axis) for _, position, axis in symbolic_sizes(func)),
+        macs=int(func.attrs["irnn.macs"]) if "irnn.macs" in func.attrs else 0,
+        lowered=lowered,
+        prim_func=func,
+    )
+
+
+def _written(func: Any) -> list[bool]:
+    """Which parameters a PrimFunc stores to: the last ones."""
+    outputs = int(func.attrs["irnn.outputs"]) if "irnn.outputs" in func.attrs else 1
+    count = len(func.params)
+    return [i >= count - outputs for i in range(count)]
+
+
+def llvm_module(kernels: list[Kernel], target: Target) -> Any:
+    """All kernels as one LLVM module."""
+    import tvm
+
+    mod = tvm.IRModule({})
+    for kernel in kernels:
+        mod.update(kernel.lowered)
+    tvm_target = tvm.target.Target(target.tvm_target)
+    return tvm.get_global_func("target.build.llvm")(mod, tvm_target)
+
+
+def write_object(kernels: list[Kernel], target: Target, path: Path) -> str:
+    """Writes the kernels as a relocatable object; returns their assembly text (for the stack report)."""
+    module = llvm_module(kernels, target)
+    module.write_to_file(str(path), "o")
+    return str(module.inspect_source("s"))
+
+
+def c_source(kernel: Kernel) -> str:
+    """C99 text of one kernel, without TVM's headers, read-only parameters const."""
+    import tvm
+
+    text = tvm.get_global_func("target.build.c")(kernel.lowered, tvm.target.Target({"kind": "c"})).inspect_source()
+    text = _EXTERN.sub("", _PROLOGUE.sub("", text))
+    names = iter(range(len(kernel.dtypes)))
+    body = text.split(f"TVM_DLL void {kernel.symbol}(", 2)[2]
+    head, _, rest = body.partition(") {")
+
+    def parameter(match: re.Match[str]) -> str:
+        if not match[1].endswith("*"):
+            return match[0]
+        out = kernel.writes[next(names)]
+        return f"{'' if out else 'const '}{match[1]} {match[2]}"
+
+    return f"void {kernel.symbol}({_PARAMETER.sub(parameter, head)}) {{{rest.rstrip()}\n"

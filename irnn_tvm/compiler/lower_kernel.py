@@ -1,0 +1,69 @@
+"""Scheduled PrimFunc -> PrimFunc with plain C parameters, ready for LLVM or C code generation.
+
+TVM's packed calling convention is skipped: buffers become typed pointers, run-time sizes trailing int32 arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def symbolic_sizes(func: Any) -> list[tuple[Any, int, int]]:
+    """Size variables of a PrimFunc in order of appearance, each with the parameter and axis that define it."""
+    from tvm import tirx
+
+    found: list[tuple[Any, int, int]] = []
+    for position, param in enumerate(func.params):
+        for axis, dim in enumerate(param.ty.shape):
+            if isinstance(dim, tirx.Var) and not any(dim.same_as(v) for v, _, _ in found):
+                found.append((dim, position, axis))
+    return found
+
+
+def lower_kernel(func: Any, name: str, target: Any) -> Any:
+    """Runs the s_tir lowering passes and rewrites the signature. Returns an IRModule with one PrimFunc `name`."""
+    import tvm
+    from tvm import s_tir, tirx
+
+    mod = tvm.IRModule({name: func.with_attr("global_symbol", name).with_attr("target", target)})
+    passes = [
+        s_tir.transform.CanonicalizeLoop(),
+        s_tir.transform.LowerInitBlock(),
+        s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+        s_tir.transform.ConvertBlocksToOpaque(),
+        s_tir.transform.CompactBufferAllocation(),
+        s_tir.transform.LowerMatchBuffer(),
+        s_tir.transform.StmtSimplify(),
+        s_tir.transform.LowerOpaqueBlock(),
+        tirx.transform.FlattenBuffer(),
+        tirx.transform.NarrowDataType(32),
+        s_tir.transform.LoopPartition(),
+        tirx.transform.VectorizeLoop(True),
+        tirx.transform.StorageRewrite(),
+        s_tir.transform.HoistIfThenElse(),
+        tirx.transform.UnrollLoop(),
+        s_tir.transform.RenormalizeSplitPattern(),
+        tirx.transform.StmtSimplify(),
+        tirx.transform.RemoveNoOp(),
+        s_tir.transform.RewriteUnsafeSelect(),
+        tirx.transform.CommonSubexprElim(),
+    ]
+    mod = tvm.transform.Sequential(passes)(mod)
+    mod = tvm.IRModule({name: _plain_signature(mod[name])})
+    mod = tirx.transform.LowerTVMBuiltin()(mod)
+    return tirx.transform.LowerIntrin()(mod)
+
+
+def _plain_signature(func: Any) -> Any:
+    from tvm import tirx
+    from tvm.ir import PointerType, PrimType
+    from tvm.tirx.stmt import DeclBuffer
+
+    params, declarations = [], []
+    for param in func.params:
+        pointer = tirx.Var(param.name, PointerType(PrimType(str(param.ty.dtype))))
+        params.append(pointer)
+        declarations.append(DeclBuffer(param, data=pointer))
+    sizes = [var for var, _, _ in symbolic_sizes(func)]
+    body = tirx.SeqStmt([*declarations, func.body])
+    return tirx.PrimFunc([*params, *sizes], body, func.ret_type, func.attrs)

@@ -1,0 +1,225 @@
+"""Can a model run step by step? Decided on the imported Relax graph, before lowering.
+
+A model streams when running it on one step after the other gives what running it on the whole sequence gives: every
+op treats time steps alike, recurrence goes forward, recurrent states come from inputs or constants, and nothing that
+is known only at the end of the sequence flows back into single steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from irnn_tvm.compiler.lift_states import STATE_ARGS, op_name, output_fields
+
+ELEMENTWISE = frozenset({"irnn.requantize", "irnn.pwl", "irnn.clamp", "irnn.add", "irnn.mul"})
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """streamable, or the reason why not. feedback: (input index, output index) of states the caller carries."""
+
+    streamable: bool
+    reason: str
+    feedback: tuple[tuple[int, int], ...] = ()
+
+
+def time_variable(main: Any) -> Any:
+    """The symbolic sequence length of `main`, or None. Raises BuildError when there are several."""
+    from tvm import tirx
+
+    from irnn_tvm.errors import BuildError
+
+    found: list[Any] = []
+    for param in main.params:
+        for dim in param.ty.shape.values:
+            if isinstance(dim, tirx.Var) and not any(dim.same_as(f) for f in found):
+                found.append(dim)
+    if len(found) > 1:
+        names = ", ".join(str(f) for f in found)
+        raise BuildError(f"the program has {len(found)} run-time sizes ({names}); one, the sequence length, is supported")
+    return found[0] if found else None
+
+
+def fixed_steps(main: Any) -> int:
+    """Sequence length of a program without run-time size: that of its first recurrent op, 1 when it has none."""
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            if op_name(binding.value) in STATE_ARGS:
+                return int(binding.value.args[0].ty.shape.values[0])
+    return 1
+
+
+def analyse(main: Any) -> Streaming:
+    """Analyses the imported `main` (irnn ops and data movement)."""
+    time = time_variable(main)
+    walker = _Walker(main, time)
+    try:
+        return walker.run()
+    except _NotStreamable as stop:
+        return Streaming(False, str(stop))
+
+
+class _NotStreamable(Exception):
+    pass
+
+
+class _Walker:
+    """Tracks, per variable: its time axis (None: no time axis) and whether it is a summary of the whole sequence."""
+
+    def __init__(self, main: Any, time: Any) -> None:
+        self.main, self.time = main, time
+        self.axis: dict[Any, int | None] = {}
+        self.summary: dict[Any, bool] = {}
+        self.source: dict[Any, Any] = {}  # value that a view shows: parameter, or (recurrent op, output index)
+        self.states: list[tuple[Any, Any]] = []  # (initial state's source, (op variable, output index))
+
+    def run(self) -> Streaming:
+        for param in self.main.params:
+            self._set(param, self._time_axis(param.ty), False, param)
+            if self.axis[param] is not None and not self._leading(param.ty, self.axis[param]):
+                raise _NotStreamable(f"input {param.name} does not have time as its leading axis")
+        for block in self.main.body.blocks:
+            for binding in block.bindings:
+                self._binding(binding.var, binding.value)
+        return self._result()
+
+    def _result(self) -> Streaming:
+        from tvm import relax
+
+        fields = output_fields(self.main)
+        for field in fields:
+            axis = self.axis.get(field) if isinstance(field, relax.Var) else None
+            if axis is not None and not self._leading(field.ty, axis):
+                raise _NotStreamable("an output does not have time as its leading axis")
+        feedback = []
+        params = list(self.main.params)
+        for start, final in self.states:
+            if start is None:
+                continue
+            position = next((i for i, p in enumerate(params) if p.same_as(start)), None)
+            if position is None:
+                raise _NotStreamable("an initial state is computed from other inputs")
+            output = next((i for i, f in enumerate(fields) if self.source.get(f) == final), None)
+            if output is None:
+                raise _NotStreamable(
+                    f"input state {params[position].name} has no output that carries it to the next step"
+                )
+            feedback.append((position, output))
+        if self.time is None and not self._single_step():
+            raise _NotStreamable("the program was exported for a fixed number of steps")
+        return Streaming(True, "", tuple(feedback))
+
+    def _single_step(self) -> bool:
+        """A program without run-time length streams when all its recurrent ops see one step."""
+        return fixed_steps(self.main) == 1
+
+    def _time_axis(self, ty: Any) -> int | None:
+        from tvm import tirx
+
+        if self.time is None or not hasattr(ty, "shape") or ty.shape is None:
+            return None
+        for i, dim in enumerate(ty.shape.values):
+            if isinstance(dim, tirx.Var) and dim.same_as(self.time):
+                return i
+            if not isinstance(dim, int | tirx.IntImm):
+                raise _NotStreamable("a tensor's size depends on the sequence length in another way than being it")
+        return None
+
+    @staticmethod
+    def _leading(ty: Any, axis: int) -> bool:
+        from tvm import tirx
+
+        return all(isinstance(d, tirx.IntImm) and int(d) == 1 for d in list(ty.shape.values)[:axis])
+
+    def _set(self, var: Any, axis: int | None, summary: bool, source: Any) -> None:
+        self.axis[var], self.summary[var], self.source[var] = axis, summary, source
+
+    def _binding(self, var: Any, value: Any) -> None:
+        from tvm import relax
+
+        name = op_name(value)
+        if isinstance(value, relax.TupleGetItem):
+            op_var = value.tuple_value
+            axis = self._time_axis(var.ty)
+            self._set(var, axis, axis is None and self.time is not None, (op_var, int(value.index)))
+        elif isinstance(value, relax.Var):
+            self._set(var, self.axis.get(value), self.summary.get(value, False), self.source.get(value))
+        elif isinstance(value, relax.Tuple):
+            self.source[var] = None
+        elif name in STATE_ARGS:
+            self._recurrent(var, value, name)
+        else:
+            self._plain(var, value, name)
+
+    def _recurrent(self, var: Any, value: Any, name: str) -> None:
+        from tvm import relax
+
+        if int(value.attrs["reverse"]):
+            raise _NotStreamable("a layer runs backward in time (bidirectional)")
+        if self.time is not None and self._time_axis(value.args[0].ty) != 0:
+            raise _NotStreamable("a recurrent layer runs over a length that is not the input's sequence length")
+        for output, index in enumerate(STATE_ARGS[name], start=1):
+            state = value.args[index]
+            start = None
+            if isinstance(state, relax.Var):
+                if self.summary.get(state):
+                    raise _NotStreamable("a layer starts from the final state of another layer")
+                start = self.source.get(state)
+                if not isinstance(start, relax.Var):
+                    raise _NotStreamable("an initial state is computed from other inputs")
+            self.states.append((start, (var, output)))
+        self.source[var] = None
+
+    def _plain(self, var: Any, value: Any, name: str) -> None:
+        from tvm import relax
+
+        inputs = [a for a in value.args if isinstance(a, relax.Var)]
+        axes = {self.axis.get(a) for a in inputs} - {None}
+        summary = any(self.summary.get(a, False) for a in inputs)
+        axis = self._time_axis(var.ty)
+        if axis is not None and summary:
+            raise _NotStreamable("a summary of the whole sequence is combined with single time steps")
+        takes_last = False
+        if axes:
+            takes_last = self._check(value, name, axis)
+        source = self.source.get(inputs[0]) if name == "relax.reshape" and inputs else None
+        self._set(var, axis, summary or takes_last, source)
+
+    def _check(self, value: Any, name: str, axis: int | None) -> bool:
+        """Refuses ops that mix time steps. Returns True when the op keeps only the last step."""
+        rank = len(value.args[0].ty.shape.values)
+        before = self.axis.get(value.args[0])
+        if name in ELEMENTWISE:
+            ranks = [len(a.ty.shape.values) for a in value.args]
+            aligned = {self.axis[a] - r for a, r in zip(value.args, ranks, strict=True) if self.axis.get(a) is not None}
+            if len(aligned) <= 1:
+                return False
+        elif name == "irnn.embedding":
+            return False
+        elif name == "irnn.linear" and before != rank - 1:
+            return False
+        elif name == "irnn.concat":
+            dim = int(value.attrs["dim"]) % rank
+            if dim != axis and all(self.axis.get(a) == axis for a in value.args):
+                return False
+        elif name == "irnn.conv1d":
+            if int(value.args[1].ty.shape.values[2]) == 1 and int(value.attrs["stride"]) == 1:
+                return False
+            raise _NotStreamable("a convolution sees several time steps at once")
+        elif name in ("relax.reshape", "relax.permute_dims") and axis is not None:
+            return False
+        elif name == "relax.strided_slice":
+            return self._slice(value, before, axis)
+        raise _NotStreamable(f"{name.removeprefix('irnn.').removeprefix('relax.')} mixes time steps")
+
+    def _slice(self, value: Any, before: int | None, axis: int | None) -> bool:
+        from tvm.arith import Analyzer
+
+        if axis is not None:
+            return False  # time is kept whole
+        axes = [int(a) for a in value.args[1].fields]
+        begin = value.args[2].fields[axes.index(before)] if before in axes else None
+        if begin is not None and Analyzer().can_prove_equal(begin, self.time - 1):
+            return True
+        raise _NotStreamable("a fixed time step other than the last is read")

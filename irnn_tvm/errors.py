@@ -1,0 +1,49 @@
+"""Exception classes: every refusal of irnn_tvm is one of these, and names the thing, the reason and what is supported."""
+
+
+class IrnnError(Exception):
+    """Base class of every error that irnn_tvm raises on purpose."""
+
+
+class CalibrationError(IrnnError):
+    """Calibration data is empty, not finite, or leaves a tensor with a constant value (scale 0)."""
+
+
+class QuantizationError(IrnnError):
+    """A quantization setting is out of range or contradicts the model."""
+
+
+class UnsupportedModuleError(IrnnError):
+    """The model holds a leaf module, function or argument that has no integer version."""
+
+
+class UnknownTargetError(IrnnError):
+    """No target of this name; the message suggests the nearest."""
+
+
+class ToolNotFoundError(IrnnError):
+    """A compiler or an emulator that this operation needs is not installed."""
+
+
+class InputError(IrnnError):
+    """A tensor handed to an integer model or a built library has the wrong shape, dtype, length or range."""
+
+
+class AccumulatorOverflowError(IrnnError):
+    """An integer accumulator could leave its 32- or 64-bit range for some input."""
+
+
+class ProgramError(IrnnError):
+    """An exported program (.pt2) is missing, truncated or not an integer RNN graph."""
+
+
+class BuildError(IrnnError):
+    """The compiler pipeline refused a model or a tool that it ran failed."""
+
+
+class LoadError(IrnnError):
+    """A library directory is missing, incomplete or made for another ABI version."""
+
+
+class EmulatorError(IrnnError):
+    """The emulator ended with an error or its program reported one."""

@@ -1,0 +1,202 @@
+"""Conversion of single exported nodes to Relax, for what TVM's importer does not know or would make slow.
+
+Every irnn op becomes the Relax op of the same name: tensors as arguments, all other values as attributes. Views that
+do not move data in memory become `reshape`, which costs nothing in a built library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from irnn_tvm.errors import UnsupportedModuleError
+
+
+def converters() -> dict[str, Callable[[Any, Any], Any]]:
+    """custom_convert_map of relax.frontend.torch.from_exported_program."""
+    import torch
+
+    import irnn_tvm.ops  # noqa: F401  registers torch.ops.irnn
+    from irnn_tvm.relay_ops.register import OPERATORS
+
+    table: dict[str, Callable[[Any, Any], Any]] = {}
+    for name in OPERATORS:
+        schema = getattr(torch.ops.irnn, name).default._schema
+        table[f"irnn.{name}.default"] = table[f"{name}.default"] = _irnn(name, schema)
+    table["permute.default"] = _permute
+    table["transpose.int"] = _transpose
+    table["t.default"] = _transpose
+    table["select.int"] = _select
+    for op in ("view.default", "reshape.default", "_unsafe_view.default", "unsqueeze.default", "squeeze.dim",
+               "squeeze.dims", "squeeze.default", "flatten.using_ints"):  # fmt: skip
+        table[op] = _reshape
+    for op in ("full.default", "new_full.default", "zeros.default", "new_zeros.default"):
+        table[op] = _full
+    for op in ("clone.default", "alias.default", "contiguous.default", "detach.default", "detach_.default",
+               "lift_fresh_copy.default", "_to_copy.default"):  # fmt: skip
+        table[op] = _identity
+    table["cat.default"] = _cat
+    return table
+
+
+def _emit(importer: Any, expr: Any) -> Any:
+    return importer.block_builder.emit(expr)
+
+
+def _irnn(name: str, schema: Any) -> Callable[[Any, Any], Any]:
+    def convert(node: Any, importer: Any) -> Any:
+        import torch
+
+        from irnn_tvm.relay_ops.registry import call
+
+        values = dict(zip((a.name for a in schema.arguments), node.args, strict=False)) | dict(node.kwargs)
+        tensors: list[Any] = []
+        attrs: dict[str, Any] = {}
+        for arg in schema.arguments:
+            value = values[arg.name]
+            if isinstance(value, torch.fx.Node):
+                tensors.append(importer.env[value])
+            elif isinstance(value, list | tuple) and value and isinstance(value[0], torch.fx.Node):
+                tensors.extend(importer.env[v] for v in value)
+            else:
+                attrs[arg.name] = list(value) if isinstance(value, list | tuple) else int(value)
+        return _emit(importer, call(name, tensors, attrs))
+
+    return convert
+
+
+def _dims(node: Any, importer: Any) -> list[Any]:
+    """The node's static result shape; symbolic sizes as the importer's variables."""
+    from tvm import tirx
+
+    dims: list[Any] = []
+    for d in node.meta["val"].shape:
+        if isinstance(d, int):
+            dims.append(d)
+        else:
+            dims.append(_symbol(d.node.expr, importer, tirx))
+    return dims
+
+
+def _symbol(expr: Any, importer: Any, tirx: Any) -> Any:
+    """sympy expression over input sizes -> TIR expression."""
+    import sympy
+
+    if isinstance(expr, sympy.Integer):
+        return int(expr)
+    if isinstance(expr, sympy.Symbol):
+        for var in _symbols(importer):
+            if var.name == str(expr):
+                return var
+        raise UnsupportedModuleError(f"size {expr} does not come from an input's shape")
+    args = [_symbol(a, importer, tirx) for a in expr.args]
+    if isinstance(expr, sympy.Add):
+        return sum(args[1:], args[0])
+    if isinstance(expr, sympy.Mul):
+        out = args[0]
+        for a in args[1:]:
+            out = out * a
+        return out
+    if type(expr).__name__ in ("FloorDiv", "CleanDiv"):
+        return tirx.floordiv(args[0], args[1])
+    raise UnsupportedModuleError(f"size expression {expr} is not supported; supported: + * // of input sizes")
+
+
+def _symbols(importer: Any) -> list[Any]:
+    """Size variables of the inputs, in the order in which they appear."""
+    from tvm import relax, tirx
+
+    found: list[Any] = []
+    for value in importer.env.values():
+        if not isinstance(getattr(value, "ty", None), relax.TensorType) or value.ty.shape is None:
+            continue
+        for dim in value.ty.shape.values:
+            if isinstance(dim, tirx.Var) and not any(dim.same_as(f) for f in found):
+                found.append(dim)
+    return found
+
+
+def _reshape(node: Any, importer: Any) -> Any:
+    from tvm import relax
+
+    x = importer.env[node.args[0]]
+    return _emit(importer, relax.op.reshape(x, relax.ShapeExpr(_dims(node, importer))))
+
+
+def _move(node: Any, importer: Any, axes: list[int]) -> Any:
+    """Permutation; a reshape when only axes of size 1 change place."""
+    from tvm import relax
+
+    x = importer.env[node.args[0]]
+    shape = list(x.ty.shape.values)
+    kept = [a for a in axes if not (isinstance(node.args[0].meta["val"].shape[a], int)
+                                    and node.args[0].meta["val"].shape[a] == 1)]  # fmt: skip
+    if kept == sorted(kept):
+        return _emit(importer, relax.op.reshape(x, relax.ShapeExpr([shape[a] for a in axes])))
+    return _emit(importer, relax.op.permute_dims(x, axes))
+
+
+def _permute(node: Any, importer: Any) -> Any:
+    rank = len(node.args[0].meta["val"].shape)
+    return _move(node, importer, [a % rank for a in node.args[1]])
+
+
+def _transpose(node: Any, importer: Any) -> Any:
+    rank = len(node.args[0].meta["val"].shape)
+    axes = list(range(rank))
+    a, b = (node.args[1] % rank, node.args[2] % rank) if len(node.args) > 2 else (0, rank - 1)
+    axes[a], axes[b] = axes[b], axes[a]
+    return _move(node, importer, axes)
+
+
+def _select(node: Any, importer: Any) -> Any:
+    """x[..., index, ...] as a slice of length 1 and a reshape; negative indices count from the run-time end."""
+    from tvm import relax
+
+    x = importer.env[node.args[0]]
+    shape = list(x.ty.shape.values)
+    axis = node.args[1] % len(shape)
+    index = node.args[2]
+    start = index if index >= 0 else shape[axis] + index
+    if isinstance(node.args[0].meta["val"].shape[axis], int) and node.args[0].meta["val"].shape[axis] == 1:
+        part = x
+    else:
+        part = _emit(importer, relax.op.strided_slice(x, [axis], [start], [start + 1], assume_inbound=True))
+    dims = shape[:axis] + shape[axis + 1 :]
+    return _emit(importer, relax.op.reshape(part, relax.ShapeExpr(dims)))
+
+
+def _full(node: Any, importer: Any) -> Any:
+    """A constant tensor (initial states). Its shape must be known at build time."""
+    from tvm import relax
+
+    value = node.meta["val"]
+    shape = []
+    for d in value.shape:
+        if not isinstance(d, int):
+            raise UnsupportedModuleError(
+                f"{node.name}: a constant tensor of run-time size {tuple(value.shape)} is not supported; "
+                "build with a fixed batch"
+            )
+        shape.append(d)
+    target = str(node.target)
+    position = 2 if "new_full" in target else 1
+    fill = 0 if "zeros" in target else int(node.args[position])
+    dtype = str(value.dtype).removeprefix("torch.")
+    return relax.const(np.full(shape, fill, dtype), dtype)
+
+
+def _identity(node: Any, importer: Any) -> Any:
+    source, result = node.args[0].meta["val"], node.meta["val"]
+    if source.dtype != result.dtype:
+        raise UnsupportedModuleError(f"{node.name}: conversion {source.dtype} -> {result.dtype} inside the graph")
+    return importer.env[node.args[0]]
+
+
+def _cat(node: Any, importer: Any) -> Any:
+    from irnn_tvm.relay_ops.registry import call
+
+    dim = node.args[1] if len(node.args) > 1 else 0
+    return _emit(importer, call("concat", [importer.env[n] for n in node.args[0]], {"dim": dim}))

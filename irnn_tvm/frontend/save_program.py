@@ -1,0 +1,62 @@
+"""Saving and loading of integer programs as .pt2 files, with what the integers mean."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irnn_tvm.errors import ProgramError
+
+if TYPE_CHECKING:
+    import torch
+
+SPECS_FILE = "irnn_specs.json"
+
+
+def save_program(program: torch.export.ExportedProgram, path: str | Path, specs: dict[str, Any] | None = None) -> None:
+    """Writes a .pt2 file (to a temporary name, then renamed). specs: `specs_of` a model, kept beside the graph."""
+    import torch
+
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.pt2")
+    try:
+        torch.export.save(program, temporary, extra_files={SPECS_FILE: json.dumps(specs or {})})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_program(path: str | Path) -> tuple[torch.export.ExportedProgram, dict[str, Any]]:
+    """Reads a .pt2 file. Raises ProgramError when it is missing, truncated or not an exported program."""
+    import zipfile
+
+    import torch
+
+    import irnn_tvm.ops  # noqa: F401  the graph refers to torch.ops.irnn
+
+    path = Path(path)
+    if not path.is_file():
+        raise ProgramError(f"{path} does not exist or is not a file")
+    if not zipfile.is_zipfile(path):
+        raise ProgramError(f"{path} is not a .pt2 file, or it is truncated")
+    extra = {SPECS_FILE: ""}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ProgramError(f"{path} is damaged: {damaged} does not match its checksum")
+        program = torch.export.load(path, extra_files=extra)
+    except ProgramError:
+        raise
+    except Exception as error:  # torch.export.load raises many types for damaged archives
+        raise ProgramError(f"{path} cannot be read as an exported program: {error}") from error
+    text: Any = extra[SPECS_FILE]
+    return program, json.loads(text) if text else {}
+
+
+def specs_of(model: Any) -> dict[str, Any]:
+    """Input and output specs of an IntegerModel as plain data."""
+    return {"inputs": [asdict(s) for s in model.input_specs], "outputs": [asdict(s) for s in model.output_specs]}

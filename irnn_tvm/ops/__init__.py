@@ -1,0 +1,40 @@
+"""The reference: integer operators as torch custom ops (torch.ops.irnn.*). They define the answer on every target.
+
+Importing this package imports torch and registers the operators; `irnn_tvm.ops.qparams` and `irnn_tvm.ops.pwl_fit`
+hold the parameter arithmetic that goes with them.
+"""
+
+from irnn_tvm.ops.add import add
+from irnn_tvm.ops.clamp import clamp
+from irnn_tvm.ops.concat import concat
+from irnn_tvm.ops.conv1d import conv1d
+from irnn_tvm.ops.embedding import embedding
+from irnn_tvm.ops.gru import gru
+from irnn_tvm.ops.linear import linear
+from irnn_tvm.ops.lstm import lstm
+from irnn_tvm.ops.mul import mul
+from irnn_tvm.ops.pwl import pwl
+from irnn_tvm.ops.pwl_fit import PwlTable, fit
+from irnn_tvm.ops.qparams import QParams, multiplier
+from irnn_tvm.ops.quantize import dequantize, quantize
+from irnn_tvm.ops.requantize import requantize
+
+__all__ = [
+    "PwlTable",
+    "QParams",
+    "add",
+    "clamp",
+    "concat",
+    "conv1d",
+    "dequantize",
+    "embedding",
+    "fit",
+    "gru",
+    "linear",
+    "lstm",
+    "mul",
+    "multiplier",
+    "pwl",
+    "quantize",
+    "requantize",
+]

@@ -1,0 +1,77 @@
+"""Calibration: the captured float graph runs on every batch and shows its tensors to the observers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from irnn_tvm.errors import CalibrationError, UnsupportedModuleError
+from irnn_tvm.quantization.evaluate import evaluate
+from irnn_tvm.quantization.inputs import Batch
+from irnn_tvm.quantization.planner import Planner
+from irnn_tvm.quantization.slots import Slot
+
+
+def calibrate(planner: Planner, batches: list[Batch]) -> None:
+    """Feeds every observer. Raises CalibrationError when a layer's output is not finite, UnsupportedModuleError when a
+    size that the model uses as a constant differs between batches."""
+    watchers: dict[fx.Node, list[tuple[tuple[int, ...], Slot]]] = {}
+    for slot in _all_slots(planner):
+        if slot.root is slot:
+            for node, path in slot.watched:
+                watchers.setdefault(node, []).append((path, slot))
+
+    def see(node: fx.Node, args: Any, kwargs: Any, value: Any, batch: Batch) -> None:
+        if node in planner.guards and value != planner.guards[node]:
+            raise UnsupportedModuleError(
+                f"the size expression {node.name!r} is used as a constant, but it is {planner.guards[node]} in batch 0 "
+                f"and {value} in batch {batch.index}"
+            )
+        if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CalibrationError(f"{node.name} holds NaN or infinity in calibration batch {batch.index}")
+        if node in planner.ops:
+            planner.ops[node].observe(args, kwargs, value)
+        for path, slot in watchers.get(node, ()):
+            slot.observer.update(element(value, path))
+
+    for batch in batches:
+        run_float(planner, batch, see)
+
+
+def run_float(planner: Planner, batch: Batch, see: Callable[..., None]) -> dict[fx.Node, Any]:
+    """Runs the captured graph on one batch; see(node, args, kwargs, value, batch) is called for every node. Returns
+    all values."""
+    captured = planner.captured
+    leaves = iter(batch.tensors)
+    values: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for node in captured.graph.nodes:
+            if node.op == "output":
+                continue
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
+            if node.op == "placeholder":
+                args, kwargs = (), {}
+                value: Any = next(leaves)
+            elif node.op == "get_attr":
+                value = captured.constants[node.target]
+            else:
+                module = captured.modules[str(node.target)] if node.op == "call_module" else None
+                value = evaluate(node, args, kwargs, module)
+            values[node] = value
+            see(node, args, kwargs, value, batch)
+    return values
+
+
+def element(value: Any, path: tuple[int, ...]) -> Tensor:
+    """The tensor at `path` of a nested tuple."""
+    for index in path:
+        value = value[index]
+    found: Tensor = value
+    return found
+
+
+def _all_slots(planner: Planner) -> list[Slot]:
+    return planner.slots

@@ -1,0 +1,223 @@
+"""Capture: the float model as a torch.fx graph whose leaves are layers, with an example value on every node.
+
+Tracing runs the model once on the first calibration batch: every proxy knows the concrete value it stands for, so
+ranks, dtypes and tuple lengths are ordinary Python values in the user's code, while sizes stay symbolic.
+"""
+
+from __future__ import annotations
+
+import dis
+import math
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils import rnn as rnn_utils
+
+from irnn_tvm.errors import IrnnError, UnsupportedModuleError
+from irnn_tvm.quantization.evaluate import evaluate
+from irnn_tvm.quantization.inputs import CallLayout
+
+PACKING = (
+    rnn_utils.pack_padded_sequence,
+    rnn_utils.pad_packed_sequence,
+    rnn_utils.pack_sequence,
+    rnn_utils.unpack_sequence,
+)
+# Creation functions do not dispatch on a proxy among their sizes; wrapping records them as graph nodes.
+FACTORIES = (torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.tensor)
+PLAIN_ATTRIBUTES = ("ndim", "dtype", "device", "layout", "is_cuda", "is_cpu", "is_sparse", "is_nested", "is_quantized")
+PLAIN_METHODS = ("dim", "ndimension", "is_floating_point", "is_complex", "is_contiguous", "get_device", "element_size")
+HERE = str(Path(__file__).parent)
+TORCH = str(Path(torch.__file__).parent)
+
+
+@dataclass
+class Captured:
+    """graph: placeholders are the layout's tensors in order. modules and constants by name; `output` is the nested
+    structure of the model's result with fx nodes in place of tensors."""
+
+    graph: fx.Graph
+    modules: dict[str, nn.Module]
+    constants: dict[str, Tensor]
+    layout: CallLayout
+    output: Any
+    model_name: str
+
+
+def capture(model: nn.Module, layout: CallLayout, example: tuple[Tensor, ...], check: Callable[..., None]) -> Captured:
+    """Traces `model` (in eval mode) on one example call.
+
+    check(name, module) is called for every leaf and raises UnsupportedModuleError for one that has no integer version.
+    Raises UnsupportedModuleError, naming file, line and reason, for code that a graph cannot express.
+    """
+    root = model
+    if is_leaf(model):
+        root = nn.Module()
+        root.add_module(type(model).__name__.lower(), model)
+    tracer = _Tracer(layout, example, None if root is model else model, check)
+    keys = set(root.__dict__), set(root._buffers)
+    try:
+        graph = tracer.trace(root)
+    except IrnnError:
+        raise
+    except Exception as error:
+        place = _place(error, tracer.failed_in)
+        raise UnsupportedModuleError(f"{type(model).__name__} cannot be captured: {error} [{place}]") from error
+    finally:
+        # Tensor literals of the user's code are parked on the root while it is traced; take them off again.
+        for name in set(root.__dict__) - keys[0]:
+            del root.__dict__[name]
+        for name in set(root._buffers) - keys[1]:
+            del root._buffers[name]
+    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+    modules = dict(root.named_modules())
+    constants = {n.target: n.meta["value"] for n in graph.nodes if n.op == "get_attr"}
+    output = next(n for n in graph.nodes if n.op == "output").args[0]
+    return Captured(graph, modules, constants, layout, output, type(model).__name__)
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """True for layers of torch.nn and irnn_tvm.nn, also subclassed, as long as their forward is not overridden."""
+    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        return False
+    owner = next(c for c in type(module).__mro__ if "forward" in c.__dict__)
+    return owner.__module__.startswith(("torch.nn.", "torch.ao.nn", "irnn_tvm.nn")) and owner is not nn.Module
+
+
+class _Proxy(fx.Proxy):
+    """A proxy that answers with its example's value wherever that cannot differ between batches."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = self.node.meta["value"]
+        if isinstance(value, Tensor) and name in PLAIN_ATTRIBUTES + PLAIN_METHODS:
+            return getattr(value, name)
+        if not callable(getattr(value, name)):
+            return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+        return super().__getattr__(name)
+
+    def __len__(self) -> int:
+        value = self.node.meta["value"]
+        if isinstance(value, tuple | list | dict):
+            return len(value)
+        raise TypeError("len() of a tensor depends on the input; use its .size(0) in a tensor expression")
+
+    def __iter__(self) -> Iterator[Any]:
+        value = self.node.meta["value"]
+        if isinstance(value, tuple | list):
+            return iter([self[i] for i in range(len(value))])
+        if isinstance(value, Tensor) and _unpacks(sys._getframe(1)):
+            return iter([self[i] for i in range(value.shape[0])])
+        raise TypeError(
+            "a Python loop over a tensor or a size depends on the input; use nn.LSTM or nn.GRU, whose loop over time "
+            "is part of the layer"
+        )
+
+
+class _Tracer(fx.Tracer):
+    def __init__(
+        self,
+        layout: CallLayout,
+        example: tuple[Tensor, ...],
+        leaf: nn.Module | None,
+        check: Callable[..., None],
+    ) -> None:
+        super().__init__(autowrap_modules=(math,), autowrap_functions=(*PACKING, *FACTORIES))
+        self._autowrap_search += [torch, rnn_utils]
+        self.proxy_buffer_attributes = True
+        self.layout = layout
+        self.example = example
+        self.leaf = leaf
+        self.check = check
+        self.evaluating = False
+        self.failed_in: str | None = None
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return is_leaf(m)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        proxies: list[Any] = []
+        for name, value in zip(self.layout.names, self.example, strict=True):
+            node = self.create_node("placeholder", name, (), {})
+            node.meta["value"] = value
+            proxies.append(self.proxy(node))
+
+        def call(root: nn.Module, *leaves: Any) -> Any:
+            args, kwargs = self.layout.fill(leaves)
+            if self.leaf is not None:
+                return self.leaf(*args, **kwargs)
+            return root_fn(root, *args, **kwargs)
+
+        return call, [self.root, *proxies]
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if self.evaluating:
+            return forward(*args, **kwargs)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed_in = self.failed_in or self.path_of_module(m)
+            raise
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self.evaluating:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_node(
+        self, kind: str, target: Any, args: Any, kwargs: Any, name: str | None = None, type_expr: Any = None
+    ) -> fx.Node:
+        if kind == "call_module":
+            self.check(target, self.root.get_submodule(target))
+        if kind == "call_function" and target in PACKING:
+            raise UnsupportedModuleError(
+                f"{target.__name__} in {self.scope.module_path or 'the model'}: PackedSequence is not supported; run "
+                "padded tensors of one length per call (equal-length batches, or batch 1)"
+            )
+        node = super().create_node(kind, target, args, kwargs, name, type_expr)
+        node.meta["scope"] = self.scope.module_path
+        if kind not in ("placeholder", "output"):
+            before, self.evaluating = self.evaluating, True
+            try:
+                node.meta["value"] = self._evaluate(node)
+            finally:
+                self.evaluating = before
+        return node
+
+    def _evaluate(self, node: fx.Node) -> Any:
+        if node.op == "get_attr":
+            value: Any = self.root
+            for part in str(node.target).split("."):
+                value = getattr(value, part)
+            return value.detach() if isinstance(value, Tensor) else value
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
+        module = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
+        return evaluate(node, args, kwargs, module)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        raise TypeError(
+            "control flow that depends on an input's values or sizes cannot be part of a static integer graph"
+        )
+
+    def iter(self, obj: fx.Proxy) -> Any:
+        raise TypeError("a Python loop over a value that depends on the input cannot be part of a static integer graph")
+
+
+def _unpacks(frame: Any) -> bool:
+    """True when the caller is `a, b = value`: a fixed number of elements."""
+    return any(i.offset == frame.f_lasti and i.opname == "UNPACK_SEQUENCE" for i in dis.get_instructions(frame.f_code))
+
+
+def _place(error: BaseException, module: str | None) -> str:
+    """The innermost line of the user's own code, and the module it belongs to."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((HERE, TORCH, "<"))]
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line}" if frames else "no source line"
+    return f"module {module!r}, {where}" if module else where

@@ -1,0 +1,63 @@
+"""BatchNorm1d directly after Conv1d or Linear: its scale and shift go into the layer's weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+
+from irnn_tvm.errors import UnsupportedModuleError
+from irnn_tvm.quantization.capture import Captured
+
+NORMS = (nn.BatchNorm1d,)
+
+
+@dataclass
+class Folded:
+    """weights: new (weight, bias) per layer node. norms: the norm nodes that became part of them, and of which."""
+
+    weights: dict[fx.Node, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    norms: dict[fx.Node, fx.Node] = field(default_factory=dict)
+    after: dict[fx.Node, fx.Node] = field(default_factory=dict)
+
+    def source(self, node: fx.Node) -> fx.Node:
+        """The node whose float value the layer computes: the norm's, when one was folded in."""
+        return self.after.get(node, node)
+
+
+def find(captured: Captured) -> Folded:
+    """All foldable norms. Raises UnsupportedModuleError for a BatchNorm1d anywhere else."""
+    folded = Folded()
+    calls: dict[str, int] = {}
+    for node in captured.graph.nodes:
+        if node.op == "call_module":
+            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+    for node in captured.graph.nodes:
+        if node.op != "call_module" or not isinstance(captured.modules[str(node.target)], NORMS):
+            continue
+        norm = captured.modules[str(node.target)]
+        assert isinstance(norm, nn.BatchNorm1d)
+        source = node.all_input_nodes[0]
+        layer = captured.modules.get(str(source.target)) if source.op == "call_module" else None
+        flat = isinstance(layer, nn.Linear) and source.meta["value"].dim() == 2
+        convolution = isinstance(layer, nn.Conv1d) and source.meta["value"].dim() == 3
+        alone = len(source.users) == 1 and calls.get(str(source.target)) == 1
+        if not (flat or convolution) or not alone or norm.running_mean is None or norm.running_var is None:
+            raise UnsupportedModuleError(
+                f"layer {node.target!r} of type BatchNorm1d has no integer version here; it is supported directly "
+                "after a Conv1d or a Linear that is used once and by nothing else, with running statistics"
+            )
+        assert isinstance(layer, nn.Linear | nn.Conv1d)
+        gain = torch.rsqrt(norm.running_var.double() + norm.eps)
+        if norm.weight is not None:
+            gain = gain * norm.weight.detach().double()
+        bias = layer.bias.detach().double() if layer.bias is not None else torch.zeros_like(gain)
+        bias = (bias - norm.running_mean.double()) * gain
+        if norm.bias is not None:
+            bias = bias + norm.bias.detach().double()
+        weight = layer.weight.detach().double()
+        folded.weights[source] = (weight * gain.reshape(-1, *[1] * (weight.dim() - 1)), bias)
+        folded.norms[node] = source
+        folded.after[source] = node
+    return folded

@@ -1,0 +1,145 @@
+"""IntegerModel: the quantized network as a torch module that computes on integers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+import irnn_tvm.ops  # noqa: F401  registers torch.ops.irnn, also when a saved model is loaded
+from irnn_tvm.errors import InputError
+from irnn_tvm.quantization.inputs import flatten_tensors
+from irnn_tvm.quantization.report import ReportRow, print_rows
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """What an input or output of an integer model means: real = scale * (q - zero_point).
+
+    dtype: "int8", "int16", or "int32"/"int64" for indices, which have neither scale nor zero point (is_index) but
+    may have a limit: ids are in [0, limit). example_shape: its shape in the first calibration batch.
+    """
+
+    name: str
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+    is_index: bool
+    example_shape: tuple[int, ...]
+    limit: int | None = None
+
+    @property
+    def bits(self) -> int:
+        return int(self.dtype.removeprefix("int"))
+
+
+class IntegerModel(nn.Module):
+    """Takes and returns integer tensors; its graph calls torch.ops.irnn.* and moves data, nothing else.
+
+    graph_module: the torch.fx.GraphModule, whose forward has one named argument per input.
+    input_specs, output_specs: one TensorSpec per tensor, in order (nested structures are flattened).
+    report: one ReportRow per quantized tensor. calibration_example: integer inputs, for torch.export.
+    """
+
+    def __init__(
+        self,
+        graph_module: fx.GraphModule,
+        input_specs: list[TensorSpec],
+        output_specs: list[TensorSpec],
+        calibration_example: tuple[Tensor, ...],
+        name: str,
+    ) -> None:
+        super().__init__()
+        self.graph_module = graph_module
+        self.input_specs = input_specs
+        self.output_specs = output_specs
+        self.calibration_example = calibration_example
+        self.name = name
+        self.report: list[ReportRow] = []
+
+    def forward(self, *inputs: Any) -> Any:
+        """Integer tensors in, in the order of input_specs (states may be grouped as in the float model: (x, (h, c))).
+
+        Returns integers in the structure that the float model returns. Raises InputError for another number of
+        inputs, dtype, rank, an empty tensor or ids outside of their table.
+        """
+        tensors = flatten_tensors(inputs)
+        if not torch.compiler.is_compiling():
+            self._check(tensors)
+        return self.graph_module(*tensors)
+
+    def _check(self, tensors: list[Tensor]) -> None:
+        if len(tensors) != len(self.input_specs):
+            names = ", ".join(spec.name for spec in self.input_specs)
+            raise InputError(f"{self.name} takes {len(self.input_specs)} inputs ({names}), got {len(tensors)}")
+        for spec, tensor in zip(self.input_specs, tensors, strict=True):
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            allowed = ("int32", "int64") if spec.is_index else (spec.dtype,)
+            if dtype not in allowed:
+                raise InputError(f"input {spec.name!r} is {dtype}, expected {' or '.join(allowed)}")
+            check_values(spec, tensor)
+
+    def quantize_inputs(self, *floats: Any) -> tuple[Tensor, ...]:
+        """Float tensors (and ids) to the integers that forward takes, flattened.
+
+        Raises InputError for a wrong number, rank or dtype, NaN or infinity, empty tensors, ids out of range.
+        """
+        tensors = flatten_tensors(floats)
+        if len(tensors) != len(self.input_specs):
+            names = ", ".join(spec.name for spec in self.input_specs)
+            raise InputError(f"{self.name} takes {len(self.input_specs)} inputs ({names}), got {len(tensors)}")
+        result = []
+        for spec, tensor in zip(self.input_specs, tensors, strict=True):
+            check_values(spec, tensor)
+            if spec.is_index:
+                if tensor.dtype not in (torch.int32, torch.int64):
+                    raise InputError(f"input {spec.name!r} is {tensor.dtype}, expected int32 or int64 ids")
+                result.append(tensor)
+                continue
+            if not tensor.is_floating_point():
+                raise InputError(f"input {spec.name!r} is {tensor.dtype}, expected a float tensor")
+            if not bool(torch.isfinite(tensor).all()):
+                raise InputError(f"input {spec.name!r} holds NaN or infinity")
+            result.append(torch.ops.irnn.quantize(tensor, spec.scale, spec.zero_point, spec.bits))
+        return tuple(result)
+
+    def dequantize_outputs(self, outputs: Any) -> Any:
+        """Integer outputs to float32, in the same structure; ids pass through."""
+        specs = iter(self.output_specs)
+
+        def convert(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                spec = next(specs)
+                return value if spec.is_index else torch.ops.irnn.dequantize(value, spec.scale, spec.zero_point)
+            if isinstance(value, dict):
+                return {key: convert(element) for key, element in value.items()}
+            if isinstance(value, tuple | list):
+                return type(value)(convert(element) for element in value)
+            return value
+
+        return convert(outputs)
+
+    def float_forward(self, *floats: Any) -> Any:
+        """dequantize_outputs(forward(quantize_inputs(...))): what the float model's forward approximates."""
+        return self.dequantize_outputs(self(*self.quantize_inputs(*floats)))
+
+    def print_report(self) -> None:
+        """Prints the report as a table."""
+        print_rows(self.name, self.report)
+
+
+def check_values(spec: TensorSpec, tensor: Tensor) -> None:
+    """Raises InputError for a tensor of another rank, with a size of 0, or with ids outside of [0, limit)."""
+    if tensor.dim() != len(spec.example_shape):
+        raise InputError(
+            f"input {spec.name!r} has {tensor.dim()} dimensions, expected {len(spec.example_shape)} "
+            f"(the calibration had shape {spec.example_shape})"
+        )
+    if tensor.numel() == 0:
+        raise InputError(f"input {spec.name!r} has shape {tuple(tensor.shape)}: a size of 0 is not supported")
+    if spec.limit is not None:
+        low, high = int(tensor.min()), int(tensor.max())
+        if low < 0 or high >= spec.limit:
+            raise InputError(f"input {spec.name!r} holds index {low if low < 0 else high}, outside 0..{spec.limit - 1}")

@@ -1,0 +1,148 @@
+"""Planner: walks the captured graph once and decides which tensors share quantization parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from irnn_tvm.errors import UnsupportedModuleError
+from irnn_tvm.quantization import fold
+from irnn_tvm.quantization.capture import Captured
+from irnn_tvm.quantization.config import QuantConfig
+from irnn_tvm.quantization.evaluate import writes_in_place
+from irnn_tvm.quantization.rules.base import Op, Registry
+from irnn_tvm.quantization.rules.constant import ConstantOp, FoldedOp
+from irnn_tvm.quantization.rules.folded_norm import FoldedNormOp
+from irnn_tvm.quantization.rules.size import SizeOp, is_plain
+from irnn_tvm.quantization.slots import Index, Slot, Static, Value
+
+
+class Planner:
+    """values: abstract value per node. ops: the Op per node. layers: integer layers by module, shared by its calls."""
+
+    def __init__(self, captured: Captured, config: QuantConfig) -> None:
+        self.captured = captured
+        self.config = config
+        self.values: dict[fx.Node, Value] = {}
+        self.ops: dict[fx.Node, Op] = {}
+        self.layers: dict[Any, Any] = {}
+        self.slots: list[Slot] = []
+        self.guards: dict[fx.Node, Any] = {}
+        self.inputs: list[Slot | Index] = []
+        self.folded = fold.find(captured)
+        for node in captured.graph.nodes:
+            if node.op == "output":
+                self._plan_output(node.args[0])
+            elif node.op == "placeholder":
+                self.values[node] = self._plan_input(node)
+            else:
+                op = self._make(node)
+                self.ops[node] = op
+                self.values[node] = op.value
+        for slot in self.slots:
+            slot.settle()
+
+    def new_slot(self, name: str, **options: Any) -> Slot:
+        """A slot that takes part in `settle`."""
+        slot = Slot(name, self.config, **options)
+        self.slots.append(slot)
+        return slot
+
+    def value(self, argument: Any) -> Value:
+        """Abstract value of an argument as captured."""
+        return fx.map_arg(argument, lambda node: self.values[node])
+
+    def guard(self, node: fx.Node) -> Any:
+        """The example's value of a size expression that becomes a constant; calibration checks that it never changes."""
+        self.guards[node] = node.meta["value"]
+        return node.meta["value"]
+
+    def describe(self, node: fx.Node) -> str:
+        """The operation in the user's words."""
+        if node.op == "call_module":
+            return type(self.captured.modules[str(node.target)]).__name__
+        if node.op == "call_method":
+            return f"Tensor.{node.target}"
+        return str(getattr(node.target, "__name__", node.target))
+
+    def _plan_input(self, node: fx.Node) -> Slot | Index:
+        example: Tensor = node.meta["value"]
+        found: Slot | Index
+        if example.is_floating_point():
+            found = self.new_slot(
+                f"input {node.name!r}", tensor_class="input", bits=self.config.activation_bits, flexible=True
+            )
+            found.watch(node)
+        else:
+            found = Index(node.name)
+        self.inputs.append(found)
+        return found
+
+    def _plan_output(self, structure: Any) -> None:
+        if isinstance(structure, fx.Node):
+            structure = self.values[structure]
+        if isinstance(structure, Slot):
+            structure.add_use("output")
+        elif isinstance(structure, tuple | list):
+            for element in structure:
+                self._plan_output(element)
+        elif isinstance(structure, dict):
+            for element in structure.values():
+                self._plan_output(element)
+        elif not (isinstance(structure, Index) or structure is None):
+            raise UnsupportedModuleError("the model returns something that is not a tensor, a tuple, a list or a dict")
+
+    def _make(self, node: fx.Node) -> Op:
+        if node.op == "get_attr":
+            return ConstantOp(self, node)
+        operands = [self.values[n] for n in node.all_input_nodes]
+        module = self.captured.modules[str(node.target)] if node.op == "call_module" else None
+        if node in self.folded.norms:
+            return FoldedNormOp(self, node)
+        if module is None and operands and all(isinstance(v, Slot) and v.constant is not None for v in operands):
+            return FoldedOp(self, node)
+        if is_plain(node.meta["value"]) and all(_sized(v) for v in operands):
+            return SizeOp(self, node)
+        self._check_in_place(node, module)
+        kind: type[Op] | None
+        if module is not None:
+            kind = Registry.for_module(module)
+        elif node.op == "call_method":
+            name = str(node.target)
+            kind = Registry.methods.get(name) or Registry.methods.get(name.rstrip("_"))
+        else:
+            kind = Registry.functions.get(node.target)
+        if kind is None:
+            scope = node.meta.get("scope")
+            raise UnsupportedModuleError(
+                f"{self.describe(node)}{f' in {scope!r}' if scope else ''} has no integer version; supported functions "
+                f"and methods: {Registry.supported_functions()}"
+            )
+        return kind(self, node)
+
+    def _check_in_place(self, node: fx.Node, module: nn.Module | None) -> None:
+        if not writes_in_place(node, module) or not node.all_input_nodes:
+            return
+        order = {n: i for i, n in enumerate(self.captured.graph.nodes)}
+        if any(order[user] > order[node] for user in node.all_input_nodes[0].users):
+            raise UnsupportedModuleError(
+                f"{self.describe(node)} ({node.name}) overwrites a tensor that is read again later; use the version "
+                "that returns a new tensor"
+            )
+
+
+def check_leaf(name: str, module: nn.Module) -> None:
+    """Raises UnsupportedModuleError for a layer without an integer version, naming it and what is supported."""
+    if Registry.for_module(module) is None and not isinstance(module, fold.NORMS):
+        raise UnsupportedModuleError(
+            f"layer {name!r} of type {type(module).__name__} has no integer version; supported layers: "
+            f"{Registry.supported_modules()}, and BatchNorm1d right after Conv1d or Linear"
+        )
+
+
+def _sized(value: Value) -> bool:
+    """Operands that a size expression may read."""
+    if isinstance(value, tuple | list):
+        return all(_sized(v) for v in value)
+    return isinstance(value, Slot | Index | Static) or value is None or isinstance(value, int | float | str | bool)

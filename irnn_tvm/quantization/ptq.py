@@ -1,0 +1,128 @@
+"""Post-training quantization, end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from irnn_tvm.errors import CalibrationError, InputError, IrnnError, QuantizationError, UnsupportedModuleError
+from irnn_tvm.quantization.calibrate import calibrate
+from irnn_tvm.quantization.capture import capture
+from irnn_tvm.quantization.config import QuantConfig
+from irnn_tvm.quantization.emitter import Emitter, output_slots
+from irnn_tvm.quantization.inputs import Batch, CallLayout, flatten_tensors, read_calibration
+from irnn_tvm.quantization.integer_model import IntegerModel, TensorSpec
+from irnn_tvm.quantization.measure import measure
+from irnn_tvm.quantization.planner import Planner, check_leaf
+from irnn_tvm.quantization.slots import Index, Slot
+
+
+def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig | None = None) -> IntegerModel:
+    """Turns a trained float model into one that computes on integers only.
+
+    model: any nn.Module whose leaves are supported layers; it is not modified. calibration: batches of real inputs,
+    each a tensor, a tuple of forward's positional arguments or a dict of its keyword arguments. config: widths and
+    observers, QuantConfig() by default.
+
+    Raises CalibrationError (no data, NaN or infinity in data or weights, a tensor that is constant 0), InputError
+    (data that the model does not accept), UnsupportedModuleError (a layer, function or control flow without an
+    integer version), QuantizationError (a setting), AccumulatorOverflowError (a row that could leave 32 bits).
+    """
+    config = QuantConfig() if config is None else config
+    if not isinstance(config, QuantConfig):
+        raise QuantizationError(f"config is a {type(config).__name__}, not a QuantConfig")
+    if isinstance(model, IntegerModel):
+        raise UnsupportedModuleError("the model is an IntegerModel: it is quantized already")
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModuleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
+    with _evaluation_mode(model), torch.no_grad():
+        layout, batches = read_calibration(model, calibration)
+        _check_weights(model)
+        _try_model(model, layout, batches)
+        captured = capture(model, layout, batches[0].tensors, check_leaf)
+        planner = Planner(captured, config)
+        calibrate(planner, batches)
+        emitter = _emit(planner)
+        integer = _assemble(planner, emitter, batches[0])
+        integer.report = measure(planner, emitter, integer, batches)
+    return integer
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside, every module's own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CalibrationError(f"weight {name!r} of the model holds NaN or infinity")
+
+
+def _try_model(model: nn.Module, layout: CallLayout, batches: list[Batch]) -> None:
+    """Runs the float model itself on every batch, so that its own complaints are told apart from ours."""
+    for batch in batches:
+        args, kwargs = layout.fill(batch.tensors)
+        try:
+            model(*args, **kwargs)
+        except IrnnError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(
+                f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in zip(layout.names, batch.tensors, strict=True)
+            )
+            raise InputError(
+                f"the float model itself fails on calibration batch {batch.index} ({shapes}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _emit(planner: Planner) -> Emitter:
+    emitter = Emitter()
+    for node in planner.captured.graph.nodes:
+        if node.op == "output":
+            emitter.output(node.args[0])
+        elif node.op == "placeholder":
+            emitter.placeholder(node)
+        else:
+            emitter.env[node] = planner.ops[node].emit(emitter)
+    emitter.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+    emitter.graph.lint()
+    return emitter
+
+
+def _assemble(planner: Planner, emitter: Emitter, batch: Batch) -> IntegerModel:
+    graph_module = fx.GraphModule(emitter.root, emitter.graph, "IntegerGraph")
+    device = batch.tensors[0].device
+    graph_module = graph_module.to(device).eval()
+    names = planner.captured.layout.names
+    specs = [_spec(n, s, t) for n, s, t in zip(names, planner.inputs, batch.tensors, strict=True)]
+    model = IntegerModel(graph_module, specs, [], (), planner.captured.model_name)
+    model.calibration_example = model.quantize_inputs(*batch.tensors)
+    outputs = flatten_tensors(graph_module(*model.calibration_example))
+    slots = output_slots(planner.value(planner.captured.output))
+    many = len(slots) > 1
+    model.output_specs = [
+        _spec(f"output_{i}" if many else "output", slot, tensor)
+        for i, (slot, tensor) in enumerate(zip(slots, outputs, strict=True))
+    ]
+    return model
+
+
+def _spec(name: str, slot: Slot | Index, example: Tensor) -> TensorSpec:
+    shape = tuple(example.shape)
+    if isinstance(slot, Index):
+        return TensorSpec(name, str(example.dtype).removeprefix("torch."), None, None, True, shape, slot.limit)
+    q = slot.qparams
+    return TensorSpec(name, f"int{q.bits}", q.scale, q.zero_point, False, shape)

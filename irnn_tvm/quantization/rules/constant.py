@@ -1,0 +1,46 @@
+"""Constants: parameters, buffers and literals that a graph uses as tensors, and what is computed from them alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from irnn_tvm.quantization.emitter import Emitter
+from irnn_tvm.quantization.rules.base import Op
+from irnn_tvm.quantization.slots import Index, Slot, Value
+
+
+class ConstantOp(Op):
+    """A parameter or buffer; quantized with gate_bits, or with the parameters of the RNN state that it initialises."""
+
+    kind = "constant"
+
+    def plan(self) -> Value:
+        return self._plan(self.node.meta["value"])
+
+    def _plan(self, value: Any) -> Value:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return self.planner.new_slot(
+                f"constant {self.node.target}", bits=self.config.gate_bits, flexible=True, constant=value.detach().cpu()
+            )
+        if isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64):
+            return Index(self.node.name)
+        if isinstance(value, tuple | list):
+            return type(value)(self._plan(v) for v in value)
+        raise self.refuse(f"a constant {getattr(value, 'dtype', type(value).__name__)} has no integer version")
+
+    def emit(self, emitter: Emitter) -> Any:
+        return self._emit(emitter, self.value, self.node.meta["value"])
+
+    def _emit(self, emitter: Emitter, slot: Value, value: Any) -> Any:
+        if isinstance(slot, tuple | list):
+            return type(slot)(self._emit(emitter, s, v) for s, v in zip(slot, value, strict=True))
+        if isinstance(slot, Slot):
+            return emitter.constant(self.node.name, value, slot.qparams)
+        return emitter.buffer(self.node.name, value)
+
+
+class FoldedOp(ConstantOp):
+    """An operation on constants only: its result is a constant too."""

@@ -1,0 +1,100 @@
+"""nn.Conv1d with any stride, padding, dilation and groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from irnn_tvm.quantization.emitter import Emitter
+from irnn_tvm.quantization.fixed_point import (
+    bounded_multiplier,
+    check_accumulators,
+    fit_bias,
+    floor_units,
+    quantize_rows,
+    row_units,
+)
+from irnn_tvm.quantization.modules.integer_conv1d import IntegerConv1d
+from irnn_tvm.quantization.rules.base import Op, Registry
+from irnn_tvm.quantization.rules.layer import Layer, float_array
+from irnn_tvm.quantization.slots import Value
+
+
+class Conv1dLayer(Layer):
+    """The integer parameters of one convolution."""
+
+    def __init__(self, op: Op, module: nn.Conv1d, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(op.planner, op.label)
+        self.module = module
+        self.weight, self.bias = float_array(weight), float_array(bias) if bias is not None else None
+        self.out = op.planner.new_slot(f"{op.label} output", flexible=True)
+
+    def build(self) -> nn.Module:
+        x, y = self.entry.qparams, self.out.qparams
+        flat = self.weight.reshape(self.weight.shape[0], -1)
+        bias = self.bias if self.bias is not None else np.zeros(flat.shape[0])
+        units = row_units(flat, x.scale)
+        units = fit_bias(floor_units(units, float(units.max())), bias)
+        rows = quantize_rows(flat, x.scale, units)
+        total = np.floor(bias / units + 0.5).astype(np.int64) - x.zero_point * rows.sums()
+        check_accumulators(rows.magnitude(), total, self.name)
+        (mult,), shift = bounded_multiplier([units / y.scale], [rows.magnitude() + np.abs(total)], self.name)
+        padding, drop = _padding(self.module)
+        return IntegerConv1d(
+            torch.from_numpy(rows.weight.reshape(self.weight.shape)),
+            torch.from_numpy(total.astype(np.int32)),
+            torch.from_numpy(mult.astype(np.int32)),
+            shift,
+            x.zero_point,
+            y.zero_point,
+            y.bits,
+            self.module.stride[0],
+            padding,
+            self.module.dilation[0],
+            self.module.groups,
+            drop,
+        )
+
+
+@Registry.register(modules=(nn.Conv1d,))
+class Conv1dOp(Op):
+    """y[b, o, t] = sum_k w[o, k] x[b, t * stride + k * dilation - padding] + b[o]."""
+
+    kind = "conv1d"
+
+    def plan(self) -> Value:
+        module = self.module
+        assert isinstance(module, nn.Conv1d)
+        if module.padding_mode != "zeros":
+            raise self.refuse(f"padding_mode={module.padding_mode!r} has no integer version; supported: 'zeros'")
+        if module not in self.planner.layers:
+            weight, bias = self.planner.folded.weights.get(self.node, (module.weight, module.bias))
+            self.planner.layers[module] = Conv1dLayer(self, module, weight, bias)
+        self.layer: Conv1dLayer = self.planner.layers[module]
+        self.layer.call(self.slot(self.argument(0, "input"), "product"))
+        self.layer.out.watch(self.planner.folded.source(self.node))
+        return self.layer.out
+
+    def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self.layer.observe(args[0] if args else kwargs["input"])
+
+    def emit(self, emitter: Emitter) -> Any:
+        x = self.argument(0, "input")
+        source = self.planner.values[x]
+        node = emitter.to(emitter.env[x], source.qparams, self.layer.entry, self.layer.name)
+        return self.layer.emit(emitter, node)
+
+
+def _padding(module: nn.Conv1d) -> tuple[int, int]:
+    """Equal padding on both sides, and how many leading outputs to drop."""
+    if module.padding == "valid":
+        return 0, 0
+    if module.padding == "same":
+        reach = module.dilation[0] * (module.kernel_size[0] - 1)
+        right = reach - reach // 2  # torch pads the odd one on the right
+        return right, right - reach // 2
+    assert isinstance(module.padding, tuple)
+    return int(module.padding[0]), 0

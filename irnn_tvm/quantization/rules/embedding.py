@@ -1,0 +1,63 @@
+"""Embeddings: the table itself is quantized, so a lookup is exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from irnn_tvm.quantization.emitter import Emitter
+from irnn_tvm.quantization.modules.integer_embedding import IntegerEmbedding
+from irnn_tvm.quantization.rules.base import Op, Registry
+from irnn_tvm.quantization.rules.layer import Layer
+from irnn_tvm.quantization.slots import Index, Slot, Value
+
+
+class EmbeddingLayer(Layer):
+    """One table; its slot observes all rows, because any id may come."""
+
+    def __init__(self, op: Op, weight: Tensor) -> None:
+        super().__init__(op.planner, op.label)
+        self.weight = weight.detach()
+        self.out = op.planner.new_slot(f"{op.label} output", bits=8)
+        self.out.observer.update(self.weight)
+
+    def build(self) -> nn.Module:
+        q = self.out.qparams
+        return IntegerEmbedding(torch.from_numpy(q.quantize(self.weight.double().cpu().numpy())).to(torch.int8))
+
+
+@Registry.register(modules=(nn.Embedding,), functions=(F.embedding,))
+class EmbeddingOp(Op):
+    """y = table[ids]."""
+
+    kind = "embedding"
+
+    def plan(self) -> Value:
+        ids = self.planner.value(self.argument(0, "input"))
+        if not isinstance(ids, Index):
+            raise self.refuse("its input is not an integer tensor")
+        key: Any = self.module if self.module is not None else self.argument(1, "weight")
+        weight = self._weight()
+        ids.restrict(weight.shape[0])
+        if key not in self.planner.layers:
+            self.planner.layers[key] = EmbeddingLayer(self, weight)
+        self.layer: EmbeddingLayer = self.planner.layers[key]
+        return self.layer.out
+
+    def _weight(self) -> Tensor:
+        if isinstance(self.module, nn.Embedding):
+            if self.module.max_norm is not None:
+                raise self.refuse("max_norm rewrites the table at run time; apply it to the weights once instead")
+            return self.module.weight
+        if self.argument(3, "max_norm") is not None:
+            raise self.refuse("max_norm rewrites the table at run time; apply it to the weights once instead")
+        table = self.planner.value(self.argument(1, "weight"))
+        if not isinstance(table, Slot) or table.constant is None:
+            raise self.refuse("its table must be a parameter")
+        return table.constant
+
+    def emit(self, emitter: Emitter) -> Any:
+        return self.layer.emit(emitter, emitter.env[self.argument(0, "input")])

@@ -1,0 +1,135 @@
+"""Data movement: the same torch operation on the integers, with the quantization parameters of its input."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from irnn_tvm.quantization.emitter import Emitter
+from irnn_tvm.quantization.rules.base import Op, Registry
+from irnn_tvm.quantization.slots import Index, Slot, Static, Value
+
+METHODS = (
+    "permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "view", "view_as", "reshape",
+    "reshape_as", "flatten", "unflatten", "unsqueeze", "squeeze", "select", "narrow", "chunk", "split", "unbind",
+    "tensor_split", "contiguous", "clone", "detach", "expand", "expand_as", "repeat", "flip",
+)  # fmt: skip
+FUNCTIONS = (
+    torch.permute, torch.transpose, torch.t, torch.swapaxes, torch.swapdims, torch.movedim, torch.moveaxis,
+    torch.reshape, torch.flatten, torch.unflatten, torch.unsqueeze, torch.squeeze, torch.select, torch.narrow,
+    torch.chunk, torch.split, torch.unbind, torch.tensor_split, torch.clone, torch.detach, torch.flip,
+)  # fmt: skip
+NOTHING = ("to", "float", "double", "cpu", "cuda", "type_as", "dropout", "requires_grad_", "contiguous")
+
+
+@Registry.register(modules=(nn.Flatten, nn.Unflatten), functions=FUNCTIONS, methods=METHODS)
+class MovementOp(Op):
+    """permute, view, slice ...; results that are tuples share one slot."""
+
+    kind = "movement"
+
+    def plan(self) -> Value:
+        source = self.planner.value(self.argument(0, "input"))
+        if not isinstance(source, Slot | Index):
+            raise self.refuse("it is applied to something that is not a tensor of the model")
+        if isinstance(source, Slot) and isinstance(self.node.meta["value"], Tensor):
+            keep_tail(source, self.node)
+        return _shaped(self.node.meta["value"], source)
+
+    def emit(self, emitter: Emitter) -> Any:
+        node = emitter.copy_movement(self.node, self.module)
+        return emitter.unpack(node, self.value)
+
+
+@Registry.register(
+    modules=(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout),
+    functions=(nn.functional.dropout, nn.functional.dropout1d, nn.functional.alpha_dropout, torch.dropout),
+    methods=NOTHING,
+)
+class NothingOp(Op):
+    """Dropout in eval mode, identity, moves between devices and float types."""
+
+    kind = "identity"
+
+    def plan(self) -> Value:
+        source = self.planner.value(self.argument(0, "input"))
+        if not isinstance(source, Slot | Index):
+            raise self.refuse("it is applied to something that is not a tensor of the model")
+        if self.module is None and "dropout" in self.planner.describe(self.node) and self._trains():
+            raise self.refuse("dropout with training=True is random; pass training=self.training")
+        if isinstance(source, Slot) != self.node.meta["value"].is_floating_point():
+            raise self.refuse("conversions between float and integer tensors have no integer version")
+        if isinstance(source, Slot):
+            keep_tail(source, self.node)
+        return source
+
+    def _trains(self) -> bool:
+        default = self.node.target is not torch.dropout
+        return bool(self.argument(2, "train" if not default else "training", default)) and self.argument(1, "p", 0.5) > 0
+
+    def emit(self, emitter: Emitter) -> Any:
+        return emitter.env[self.argument(0, "input")]
+
+
+@Registry.register(functions=(operator.getitem,))
+class GetItemOp(Op):
+    """An element of a tuple of results, or a slice of a tensor."""
+
+    kind = "movement"
+
+    def plan(self) -> Value:
+        source = self.planner.value(self.node.args[0])
+        key: Any = self.node.args[1]
+        if isinstance(source, tuple | list | dict):
+            return source[key]
+        if not isinstance(source, Slot | Index):
+            raise self.refuse("indexing of something that is not a tensor of the model")
+        self._check(key)
+        if isinstance(source, Slot):
+            keep_tail(source, self.node)
+        return source
+
+    def _check(self, key: Any) -> None:
+        if isinstance(key, tuple):
+            for part in key:
+                self._check(part)
+        elif isinstance(key, slice):
+            for bound in (key.start, key.stop, key.step):
+                self._check(bound)
+        elif isinstance(key, fx.Node):
+            if not isinstance(self.planner.values[key], Static):
+                raise self.refuse("indexing with a tensor has no integer version; use integers and slices")
+        elif not (key is None or key is Ellipsis or isinstance(key, int)) or isinstance(key, bool):
+            raise self.refuse(f"indexing with {key!r} has no integer version; use integers and slices")
+
+    def emit(self, emitter: Emitter) -> Any:
+        source = self.planner.value(self.node.args[0])
+        if isinstance(source, tuple | list | dict):
+            key: Any = self.node.args[1]
+            return emitter.env[self.node.args[0]][key]  # type: ignore[index]
+        return emitter.copy(self.node)
+
+
+@Registry.register(functions=(getattr,))
+class AttributeOp(MovementOp):
+    """x.T, x.mT and x.data; x.shape and the like are sizes."""
+
+    def plan(self) -> Value:
+        if self.node.args[1] not in ("T", "mT", "H", "mH", "data"):
+            raise self.refuse(f"attribute {self.node.args[1]!r} has no integer version")
+        return super().plan()
+
+
+def keep_tail(slot: Slot, node: fx.Node) -> None:
+    """Lets a later clamp still move the slot's observation while there is a single chain of readers."""
+    if slot.tail is not None and slot.tail in node.all_input_nodes and len(slot.tail.users) == 1:
+        slot.tail = node
+
+
+def _shaped(example: Any, slot: Slot | Index) -> Value:
+    if isinstance(example, tuple | list):
+        return tuple(_shaped(e, slot) for e in example)
+    return slot

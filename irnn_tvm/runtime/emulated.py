@@ -1,0 +1,125 @@
+"""Runs a library under QEMU: one start of the emulator for any number of operations."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from irnn_tvm.errors import EmulatorError, LoadError, ToolNotFoundError
+from irnn_tvm.runtime import protocol
+from irnn_tvm.runtime.protocol import Operation
+from irnn_tvm.runtime.streams import Memory
+
+_log = logging.getLogger("irnn_tvm.runtime")
+
+_PACKAGES = {"qemu-aarch64": "qemu-user", "qemu-arm": "qemu-user", "qemu-system-arm": "qemu-system-arm"}
+# Exit codes of compiler/firmware/runner_io.h.
+_EXITS = {
+    11: "it could not exchange its input or output file",
+    12: "the buffers do not fit into the emulated memory",
+    13: "the library wrote outside its memory",
+    14: "the library's init function failed",
+    15: "the processor took a fault",
+}
+
+
+def find_emulator(program: str, package: str | None = None, *, plugins: bool = False) -> str:
+    """Path of a QEMU program; ToolNotFoundError names the Debian package.
+
+    The static build of a user-mode emulator serves as well, except for plugins, which it cannot load.
+    """
+    found = shutil.which(program) or (None if plugins else shutil.which(f"{program}-static"))
+    if found is None:
+        package = package or _PACKAGES.get(program, program)
+        raise ToolNotFoundError(f"The emulator {program} is not installed: apt-get install {package}")
+    return found
+
+
+class EmulatedEngine:
+    """The runner of one library and the emulator that it needs."""
+
+    emulated = True
+    timeout_s: float = 600.0
+
+    def __init__(self, directory: Path, report: Mapping[str, Any]) -> None:
+        emulator = report["emulator"]
+        runner = report["files"].get("runner")
+        if not runner or not (directory / runner).is_file():
+            raise LoadError(
+                f"{report['name']}: the program that runs it under {emulator['qemu']} is missing."
+            )
+        self.runner = (directory / runner).resolve()
+        self.kind = emulator["kind"]
+        self.program = emulator["qemu"]
+        self.arguments = list(emulator["args"])
+        self.package = emulator.get("package")
+        self.where = "emulated: " + " ".join([self.program, *self.arguments])
+        self.stack_bytes: int | None = None
+        self._name = report["name"]
+        self._state_bytes = int(report["state_bytes"])
+        self._announced = False
+
+    def execute(self, memory: Memory, operations: Sequence[Operation], extra: Sequence[str] = ()) -> None:
+        """Carries the operations out in one start of the emulator; `extra` are further options for QEMU.
+
+        Afterwards `stack_bytes` holds the deepest use of the stack (bare metal), in bytes.
+        """
+        if not self._announced:
+            _log.info("%s runs %s", self._name, self.where)
+            self._announced = True
+        state = memory.state.tobytes() if memory.initialized else None
+        output = self._start(protocol.encode(operations, state), extra)
+        new_state, stack = protocol.decode(output, operations, self._state_bytes)
+        if stack >= 0:
+            self.stack_bytes = max(stack, self.stack_bytes or 0)
+        memory.state[...] = bytearray(new_state)
+        memory.initialized = True
+
+    def command(self, extra: Sequence[str] = ()) -> list[str]:
+        """The command line; it is run in the folder that holds in.bin and receives out.bin."""
+        program = find_emulator(self.program, self.package, plugins="-plugin" in extra)
+        if self.kind == "user":
+            return [program, *self.arguments, *extra, str(self.runner), "in.bin", "out.bin"]
+        quiet = ["-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none"]
+        semihosting = ["-semihosting-config", "enable=on,target=native"]
+        return [program, *self.arguments, *quiet, *semihosting, *extra, "-kernel", str(self.runner)]
+
+    def _start(self, data: bytes, extra: Sequence[str]) -> bytes:
+        command = self.command(extra)
+        if not os.access(self.runner, os.R_OK):
+            raise LoadError(f"{self.runner.name} cannot be read.")
+        with tempfile.TemporaryDirectory(prefix="irnn-run-") as folder:
+            (Path(folder) / "in.bin").write_bytes(data)
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=self.timeout_s,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise EmulatorError(
+                    f"{self.program} was still running after {self.timeout_s:g} s."
+                ) from error
+            if done.returncode != 0:
+                raise EmulatorError(self._explain(done.returncode, done.stderr))
+            return (Path(folder) / "out.bin").read_bytes()
+
+    def _explain(self, code: int, stderr: str) -> str:
+        reason = _EXITS.get(code) or (
+            f"it died of signal {-code}" if code < 0 else f"it ended with exit code {code}"
+        )
+        # The boards' network chips are left unplugged, which QEMU remarks upon.
+        lines = [line for line in stderr.splitlines() if "warning: nic" not in line]
+        words = " ".join(" ".join(lines).split()) or "no message"
+        return f"{self._name} under {self.program}: {reason} ({words[:2000]})."

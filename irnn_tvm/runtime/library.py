@@ -1,0 +1,198 @@
+"""A built library: what a model becomes. Runs here, or under an emulator and says so; needs NumPy only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from irnn_tvm.errors import LoadError
+from irnn_tvm.runtime import shapes
+from irnn_tvm.runtime.emulated import EmulatedEngine
+from irnn_tvm.runtime.export import copy_directory
+from irnn_tvm.runtime.native import NativeEngine, aligned, refusal
+from irnn_tvm.runtime.protocol import Operation
+from irnn_tvm.runtime.streams import (
+    Array,
+    Engine,
+    Memory,
+    Result,
+    Stream,
+    checked_inputs,
+    collect_outputs,
+    raise_for_code,
+)
+from irnn_tvm.runtime.tensors import Tensor, TimeRange, sequence_length
+
+ABI_VERSION = 1
+_REQUIRED = (
+    *("abi_version", "name", "target", "kind", "files", "inputs", "outputs", "state_bytes", "arena_bytes"),
+    *("alignment", "streamable", "time", "emulator"),
+)
+
+
+def load(directory: str | Path, *, emulate: bool = False) -> Library:
+    """Opens the directory that a build wrote. emulate=True: under QEMU even where the code could run
+    natively.
+
+    LoadError when it is missing, incomplete or made for another version.
+    """
+    folder = Path(directory)
+    path = folder / "report.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LoadError(f"{folder} holds no report.json: it is not the output of a build.") from error
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{path} cannot be read: {error}") from error
+    return Library(folder, report, emulate=emulate)
+
+
+class Library:
+    """One compiled model. `run` and `stream` call it, `export` copies it, `report` says what it holds.
+
+    inputs, outputs: descriptions with `quantize` and `dequantize`. emulated: True when QEMU runs it. where:
+    who runs it, in words. Several threads may use one Library, and several streams of it at once.
+    """
+
+    def __init__(
+        self, directory: Path, report: Mapping[str, Any], *, emulate: bool = False, owner: object = None
+    ) -> None:
+        """`owner` is kept alive as long as the library, for example the temporary directory of it."""
+        self.directory = Path(directory)
+        self.report = dict(report)
+        self._owner = owner
+        self._check()
+        self.name: str = report["name"]
+        self.target: str = report["target"]
+        self.streamable: bool = report["streamable"]
+        self.inputs = tuple(Tensor.from_report(entry) for entry in report["inputs"])
+        self.outputs = tuple(Tensor.from_report(entry) for entry in report["outputs"])
+        self.time = TimeRange.from_report(report["time"])
+        self._step_time = TimeRange(1, 1)
+        self._engine, self._refusal = self._choose_engine(emulate)
+
+    @property
+    def emulated(self) -> bool:
+        """True when calls go through QEMU."""
+        return self._engine is not None and self._engine.emulated
+
+    @property
+    def where(self) -> str:
+        """Who runs this library: "native: x86_64", "emulated: qemu-aarch64 -cpu ...", or why nobody does."""
+        return self._engine.where if self._engine is not None else f"not here: {self._refusal}"
+
+    @property
+    def stack_bytes(self) -> int | None:
+        """Deepest use of the stack in emulated calls so far, in bytes; None when not measured."""
+        return getattr(self._engine, "stack_bytes", None)
+
+    def run(self, *inputs: Any, out: Array | Sequence[Array] | None = None) -> Result:
+        """The model on a whole sequence, from the initial state.
+
+        inputs: one integer array (NumPy, or a torch tensor on the CPU) per model input, in order, of the
+        dtype and shape in `inputs`; a C-contiguous array is read in place, any other layout is copied. out:
+        array, or a sequence of them, that receives the outputs in place. Returns one array, or a tuple when
+        the model has several outputs. InputError names the input that is wrong; LoadError when the library
+        cannot run on this machine.
+        """
+        operation = self._run_operation(inputs, out)
+        self._execute([operation])
+        return self._result(operation)
+
+    def run_many(self, sequences: Iterable[Any]) -> list[Result]:
+        """`run` for each item (an array, or a tuple of the inputs), each from the initial state.
+
+        Under an emulator this is much faster than calling run repeatedly: QEMU starts once.
+        """
+        runs = [self._run_operation(item if isinstance(item, tuple) else (item,), None) for item in sequences]
+        self._execute([item for operation in runs for item in (Operation("reset"), operation)])
+        return [self._result(operation) for operation in runs]
+
+    def stream(self) -> Stream:
+        """A new stream in the initial state, with memory of its own."""
+        return Stream(self, self._memory())
+
+    def export(self, directory: str | Path) -> Path:
+        """Copies header, library and report into a new directory, all or nothing; replaces an earlier export.
+
+        LoadError when the place holds something else.
+        """
+        return copy_directory(self.directory, Path(directory))
+
+    def __repr__(self) -> str:
+        return f"<Library {self.name} for {self.target}, {self.where}>"
+
+    def _choose_engine(self, emulate: bool) -> tuple[Engine | None, str | None]:
+        report, kind = self.report, self.report["kind"]
+        if kind == "sources":
+            return None, (
+                "it consists of C sources; irnn_tvm.compiler.compile_sources.compile_c_library(directory) "
+                "compiles and loads them"
+            )
+        reason = "it is firmware"
+        if kind == "shared":
+            reason = refusal(self.directory / report["files"]["library"], report.get("cpu_flags", ())) or ""
+            if not reason and not emulate:
+                return NativeEngine(self.directory / report["files"]["library"], report), None
+        if report["emulator"] is not None:
+            return EmulatedEngine(self.directory, report), None
+        return None, reason or f"the target {self.target} has no emulator"
+
+    def _check(self) -> None:
+        where = self.directory
+        missing = [key for key in _REQUIRED if key not in self.report]
+        if missing:
+            raise LoadError(f"{where}/report.json has no entry {', '.join(missing)}.")
+        if self.report["abi_version"] != ABI_VERSION:
+            raise LoadError(
+                f"{where} was built for version {self.report['abi_version']} of the C interface, "
+                f"this is {ABI_VERSION}."
+            )
+        files = self.report["files"]
+        for path in [
+            files.get("library"),
+            files.get("header"),
+            files.get("runner"),
+            *files.get("sources", ()),
+        ]:
+            if path and not (where / path).is_file():
+                raise LoadError(f"{where} is incomplete: {path} is missing.")
+
+    def _engine_or_raise(self) -> Engine:
+        if self._engine is None:
+            raise LoadError(f"{self.name} for {self.target} cannot run here: {self._refusal}.")
+        return self._engine
+
+    def _memory(self) -> Memory:
+        alignment = int(self.report["alignment"])
+        return Memory(
+            aligned(int(self.report["state_bytes"]), alignment),
+            aligned(int(self.report["arena_bytes"]), alignment),
+        )
+
+    def _execute(self, operations: Sequence[Operation]) -> None:
+        self._engine_or_raise().execute(self._memory(), operations)
+        for operation in operations:
+            raise_for_code(operation.code, operation.kind)
+
+    def _arrays(self, inputs: Sequence[Any]) -> list[Array]:
+        return checked_inputs(self.inputs, inputs, self.name)
+
+    def _run_operation(self, inputs: Sequence[Any], out: Any) -> Operation:
+        arrays = self._arrays(inputs)
+        return self._operation("run", arrays, sequence_length(self.inputs, arrays, self.time), out)
+
+    def _operation(self, kind: Any, arrays: list[Array], length: int, out: Any) -> Operation:
+        return Operation(kind, length, arrays, collect_outputs(self.outputs, length, out, arrays))
+
+    def _result(self, operation: Operation, squeeze: bool = False) -> Result:
+        arrays = list(operation.outputs)
+        if squeeze:
+            axes = [shapes.time_axis(tensor.shape) for tensor in self.outputs]
+            arrays = [
+                array if axis is None else array.reshape(array.shape[:axis] + array.shape[axis + 1 :])
+                for array, axis in zip(arrays, axes, strict=True)
+            ]
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)

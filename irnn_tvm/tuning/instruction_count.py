@@ -1,0 +1,98 @@
+"""Counts the instructions that a library executes under QEMU: exact, and the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from irnn_tvm.compiler import toolchain
+from irnn_tvm.errors import EmulatorError, InputError
+from irnn_tvm.runtime.emulated import EmulatedEngine
+from irnn_tvm.runtime.library import Library
+from irnn_tvm.runtime.protocol import Operation
+from irnn_tvm.runtime.streams import raise_for_code
+from irnn_tvm.targets.base import host_triples
+
+_SOURCE = Path(__file__).parent / "emulator" / "insn_count.c"
+# QEMU accepts a range of interface versions: 1 up to QEMU 8, 2 and more since. What is used here is in all.
+_PLUGIN_VERSIONS = (1, 2, 4)
+
+
+def count_instructions(
+    lib: Library, op: Literal["step", "run"] = "step", inputs: Sequence[Any] = (), n: int = 100
+) -> float:
+    """Instructions per operation: difference between 2n and n operations on the same inputs, divided by n.
+
+    lib: a library that runs under an emulator (`lib.emulated`); inputs: arrays as for Stream.step or
+    Library.run.
+    Start-up, reading and checking cancel out; what is left beyond the library is its caller's loop, some ten
+    instructions. The state carries on from one operation to the next. InputError for a library without an
+    emulator and for n < 1; ToolNotFoundError without QEMU (the dynamically linked build: plugins need it).
+    """
+    engine = lib._engine
+    if not isinstance(engine, EmulatedEngine):
+        raise InputError(f"Instructions are counted under an emulator, and {lib.name} runs {lib.where}.")
+    if n < 1:
+        raise InputError(f"n must be at least 1, got {n}.")
+    arrays = tuple(inputs)
+    operation = (
+        lib.stream()._step_operation(arrays, None)[0] if op == "step" else lib._run_operation(arrays, None)
+    )
+    return (_count(lib, engine, operation, 2 * n) - _count(lib, engine, operation, n)) / n
+
+
+def plugin(version: int = 1) -> Path:
+    """The plugin for this machine, in the user's cache ($XDG_CACHE_HOME/irnn_tvm); compiled at first use."""
+    source = _SOURCE.read_bytes()
+    triple = host_triples()[0]
+    digest = hashlib.sha256(source + triple.encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irnn_tvm"
+    path = folder / f"insn_count-v{version}-{digest}.so"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".insn_count-", dir=folder) as work:
+            made = Path(work) / path.name
+            options = ["-O2", "-g0", "-fPIC", "-nostdlib", "-fvisibility=hidden", "-Wl,-z,undefs"]
+            toolchain.run_zig(
+                [
+                    "cc",
+                    "-target",
+                    triple,
+                    "-shared",
+                    f"-DPLUGIN_VERSION={version}",
+                    *options,
+                    _SOURCE,
+                    "-o",
+                    made,
+                ],
+                "Compiling the plugin that counts instructions",
+            )
+            made.replace(path)
+    return path
+
+
+def _count(lib: Library, engine: EmulatedEngine, operation: Operation, repeats: int) -> int:
+    """Instructions of a whole run of the emulator with `repeats` operations."""
+    work = Operation(operation.kind, operation.length, operation.inputs, operation.outputs, repeats)
+    with tempfile.TemporaryDirectory(prefix="irnn-count-") as folder:
+        log = Path(folder) / "count.log"
+        for version in _PLUGIN_VERSIONS:
+            options = ["-plugin", str(plugin(version)), "-d", "plugin", "-D", str(log)]
+            try:
+                engine.execute(lib._memory(), [work], options)
+                break
+            except EmulatorError as error:
+                if version == _PLUGIN_VERSIONS[-1] or "version" not in str(error):
+                    raise
+        raise_for_code(work.code, work.kind)
+        found = re.search(r"instructions: (\d+)", log.read_text() if log.is_file() else "")
+    if found is None:
+        raise EmulatorError(
+            f"{engine.program} did not report a number of instructions: it lacks plugin support."
+        )
+    return int(found[1])

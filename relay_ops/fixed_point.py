@@ -1,0 +1,70 @@
+"""Fixed-point arithmetic as TIR expressions: the same formulas as irnn_tvm/ops/arithmetic.py and pwl.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.tirx.script import builder as T
+
+Expr = Any
+
+
+def limits(bits: int) -> tuple[int, int]:
+    """Smallest and largest value of a signed integer of `bits` bits."""
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+
+def i32(value: Expr) -> Expr:
+    return T.Cast("int32", value)
+
+
+def i64(value: Expr) -> Expr:
+    return T.Cast("int64", value)
+
+
+def const64(value: int) -> Expr:
+    return T.int64(value)
+
+
+def saturate(value: Expr, bits: int) -> Expr:
+    """int32 or int64 expression -> int{bits}."""
+    lo, hi = limits(bits)
+    dtype = str(value.ty.dtype)
+    return T.Cast(f"int{bits}", T.max(T.min(value, T.IntImm(dtype, hi)), T.IntImm(dtype, lo)))
+
+
+def rescale(acc64: Expr, shift: int, zero_point: int, bits: int) -> Expr:
+    """sat(((acc64 + 2**(shift-1)) >> shift) + zero_point) of an int64 expression that holds the product already.
+
+    The shifted value is clamped in 64 bits before it is narrowed, so nothing can wrap.
+    """
+    rounded = T.shift_right(acc64 + T.int64(1 << (shift - 1)), T.int64(shift))
+    lo, hi = limits(bits)
+    clamped = T.max(T.min(rounded, T.int64(hi - zero_point)), T.int64(lo - zero_point))
+    return T.Cast(f"int{bits}", T.Cast("int32", clamped) + zero_point)
+
+
+def pwl(scratch: Any, table: Any, row: int | None, pieces: int, shift: int, q: Expr, bits: int) -> Expr:
+    """Piecewise-linear lookup by a branch-free binary search over the knots. q int32 -> int{bits}.
+
+    scratch: int32 local buffer of 2: the input and the piece. (Buffer cells, because TVM's simplifier substitutes
+    let-bound values into each other, which doubles the expression at every level of the search.)
+    table: int16 buffer [3, P], or [N, 3, P] with `row` choosing the table. P is a power of two.
+    Emits stores to scratch into the current block; the returned expression reads them.
+    """
+
+    def at(kind: int, piece: Expr) -> Expr:
+        index = (kind, piece) if row is None else (row, kind, piece)
+        return i32(table[index])
+
+    T.buffer_store(scratch, q, [0])
+    T.buffer_store(scratch, T.int32(0), [1])
+    half = pieces // 2
+    while half:
+        step = T.Select(scratch[0] >= at(0, scratch[1] + half), T.int32(half), T.int32(0))
+        T.buffer_store(scratch, scratch[1] + step, [1])
+        half //= 2
+    line = at(1, scratch[1]) * (scratch[0] - at(0, scratch[1])) + at(2, scratch[1]) * T.int32(1 << shift)
+    if shift:
+        line = T.shift_right(line + T.int32(1 << (shift - 1)), T.int32(shift))
+    return saturate(line, bits)

@@ -1,0 +1,41 @@
+"""Small vocabulary for authoring kernels with TVM's IR builder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
+
+SCAN_ATTR = "irnn.scan"
+MACS_ATTR = "irnn.macs"
+FAMILY_ATTR = "irnn.family"
+OUTPUTS_ATTR = "irnn.outputs"
+
+
+class Kernel:
+    """A PrimFunc under construction; `result` is set when the `with kernel(...)` block ends."""
+
+    def __init__(self) -> None:
+        self.result: Any = None
+
+    def arg(self, name: str, shape: Any, dtype: str) -> Any:
+        """A buffer parameter."""
+        return T.arg(name, T.buffer(tuple(shape), dtype))
+
+
+@contextmanager
+def kernel(
+    name: str, family: str, attrs: dict[str, Any] | None = None, outputs: int = 1
+) -> Iterator[Kernel]:
+    """Opens a schedulable PrimFunc. family: the key by which schedules/ chooses a rule; outputs: how many of the last
+    parameters it writes."""
+    builder = Kernel()
+    with IRBuilder() as ib:
+        with T.prim_func(s_tir=True):
+            T.func_name(name)
+            T.func_attr({"tirx.noalias": True, FAMILY_ATTR: family, OUTPUTS_ATTR: outputs, **(attrs or {})})
+            yield builder
+    builder.result = ib.get()

@@ -1,0 +1,52 @@
+"""How a recurrent op becomes a scheduled step kernel plus a loop over time.
+
+TVM schedules one step with separate in and out buffers. The op is legalized to a destination-passing call whose
+callee is the step's name, and the step carries a `irnn.scan` attribute that says how the time loop threads its
+buffers; irnn_tvm/compiler writes that loop around the compiled step.
+
+Step parameters:   x_t, y_prev, carries in..., constants..., y_t, carries out..., scratch...
+Call arguments:    x [T, ...], y0, carries0..., constants...
+Call results:      y [T, ...], (last y when `last_y`), carriesT..., one spare buffer per carry, scratch...
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import relax
+
+from .kernel import SCAN_ATTR
+
+
+def emit_scan(
+    bb: Any,
+    func: Any,
+    name: str,
+    x: Any,
+    y0: Any,
+    carries: list[Any],
+    constants: list[Any],
+    y_type: Any,
+    scratch: list[Any],
+    *,
+    last_y: bool,
+    reverse: bool,
+) -> list[Any]:
+    """Returns [y, (last y), carriesT...] as expressions. scratch: types of step-local buffers."""
+    attrs = {
+        "carries": len(carries),
+        "constants": len(constants),
+        "scratch": len(scratch),
+        "last_y": int(last_y),
+        "reverse": int(reverse),
+    }
+    gv = bb.add_func(func.with_attr(SCAN_ATTR, attrs), name)
+    carry_types = [relax.TensorType(c.ty.shape, c.ty.dtype) for c in carries]
+    outs = [y_type]
+    if last_y:
+        outs.append(relax.TensorType(y0.ty.shape, y0.ty.dtype))
+    outs += [*carry_types, *carry_types, *scratch]
+    args = relax.Tuple([x, y0, *carries, *constants])
+    result = bb.emit(relax.call_dps_packed(gv.name_hint, args, outs))
+    visible = 1 + int(last_y) + len(carries)
+    return [bb.emit(relax.TupleGetItem(result, i)) for i in range(visible)]

@@ -1,0 +1,121 @@
+"""What a target is: settings of the code generator, triple of the linker, and how to run it elsewhere."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+Kind = Literal["shared", "archive", "sources"]
+
+# SIMD flags of /proc/cpuinfo that code generated for this machine may rely on. A library that was built where
+# one of them is present is refused where it is absent, instead of dying with an illegal instruction.
+_HOST_SIMD_FLAGS = frozenset(
+    {"sse4_1", "sse4_2", "avx", "f16c", "fma", "bmi1", "bmi2", "avx2", "avx_vnni", "avx_vnni_int8"}
+    | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vbmi", "avx512_vbmi2"}
+    | {"avx512_vnni", "avx512_bf16", "avx512_fp16", "avx512_bitalg", "avx512_vpopcntdq"}
+    | {"amx_tile", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2", "atomics"}
+)
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """The QEMU that runs a target's code: `user` runs a Linux program, `system` a firmware on a board model.
+
+    qemu: name of the program; args: what selects the CPU or the board (a wrong instruction traps there);
+    package: the Debian package that holds it; board: name of the linker script of a `system` emulator.
+    """
+
+    kind: Literal["user", "system"]
+    qemu: str
+    args: tuple[str, ...]
+    package: str
+    board: str | None = None
+
+    def to_report(self) -> dict[str, Any]:
+        """The `emulator` entry of report.json."""
+        return {"kind": self.kind, "qemu": self.qemu, "args": list(self.args), "package": self.package}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Everything that differs between two targets.
+
+    name: what users type. tvm: TVM target as a dictionary (`tvm_target` resolves it, `host` needs LLVM for
+    that). zig_target, zig_flags: triple and CPU for `zig cc`. machines: values of platform.machine() on which
+    the library loads natively; cpuinfo_flags: flags of /proc/cpuinfo that it needs there. pointer_bits: 32 or
+    64. integer_only: build refuses a model with a float operation left.
+    """
+
+    name: str
+    description: str
+    kind: Kind
+    tvm: Mapping[str, Any] = field(hash=False)
+    zig_target: str
+    zig_flags: tuple[str, ...] = ()
+    emulator: Emulator | None = None
+    pointer_bits: int = 64
+    machines: tuple[str, ...] = ()
+    cpuinfo_flags: tuple[str, ...] = ()
+    integer_only: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tvm", MappingProxyType(dict(self.tvm)))
+
+    @property
+    def tvm_target(self) -> dict[str, Any]:
+        """The dictionary for `tvm.target.Target(...)`; imports TVM only to look up the CPU of `host`."""
+        target = dict(self.tvm)
+        if target.get("mcpu") == "native":
+            from tvm.target import codegen
+
+            target["mcpu"] = str(codegen.llvm_get_system_cpu())
+        return target
+
+    @property
+    def is_bare_metal(self) -> bool:
+        """True for the microcontrollers: no operating system, no dynamic linker."""
+        return self.emulator is not None and self.emulator.kind == "system"
+
+    def required_cpu_flags(self) -> list[str]:
+        """Flags of /proc/cpuinfo that a machine must have to load a library built now for this target."""
+        if self.tvm.get("mcpu") != "native":
+            return list(self.cpuinfo_flags)
+        return sorted(_HOST_SIMD_FLAGS & cpu_flags())
+
+    def report_fields(self) -> dict[str, Any]:
+        """The entries of report.json that follow from the target alone."""
+        return {
+            "target": self.name,
+            "kind": self.kind,
+            "emulator": self.emulator.to_report() if self.emulator else None,
+            "cpu_flags": self.required_cpu_flags(),
+        }
+
+
+def cpu_flags() -> frozenset[str]:
+    """The CPU flags of this machine, from /proc/cpuinfo; empty where there is no such file."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip().lower() in ("flags", "features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def host_triples() -> tuple[str, str]:
+    """(triple for zig, triple for LLVM) of the Linux machine that runs this process."""
+    machine = platform.machine()
+    if machine in ("x86_64", "AMD64"):
+        return "x86_64-linux-gnu.2.17", "x86_64-linux-gnu"
+    if machine in ("aarch64", "arm64"):
+        return "aarch64-linux-gnu.2.17", "aarch64-linux-gnu"
+    if machine.startswith("armv"):
+        return "arm-linux-gnueabihf.2.17", "armv7a-linux-gnueabihf"
+    return f"{machine}-linux-gnu", f"{machine}-linux-gnu"

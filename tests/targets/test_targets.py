@@ -1,0 +1,80 @@
+"""The table of targets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from irnn_tvm import targets
+from irnn_tvm.errors import UnknownTargetError
+
+ALL = ("host", "arm", "arm-a53", "armv7", "cortex-m4", "cortex-m7", "cortex-m55", "c")
+
+
+def test_names() -> None:
+    assert targets.names() == ALL
+    assert all(targets.get(name).name == name for name in ALL)
+    assert targets.get(targets.get("arm")) is targets.get("arm")
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("cortexm7", "cortex-m7"),
+        ("cortex_m4", "cortex-m4"),
+        ("ARM", "arm"),
+        ("arm7", "armv7"),
+        ("hots", "host"),
+    ],
+)
+def test_typo_gets_a_suggestion(typo: str, meant: str) -> None:
+    with pytest.raises(UnknownTargetError, match=f"Did you mean '{meant}'.*Targets: host, arm,"):
+        targets.get(typo)
+
+
+def test_nonsense_gets_the_list() -> None:
+    with pytest.raises(UnknownTargetError, match=r"Unknown target 'xyzzy'\. Targets: host"):
+        targets.get("xyzzy")
+    with pytest.raises(UnknownTargetError, match="Unknown target None"):
+        targets.get(None)  # type: ignore[arg-type]
+
+
+def test_targets_cannot_be_changed() -> None:
+    target = targets.get("arm")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        target.name = "x"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        target.tvm["mcpu"] = "x"  # type: ignore[index]
+    assert len({targets.get(name) for name in ALL}) == len(ALL)
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, irnn_tvm.targets; "
+        "print([m for m in ('torch', 'tvm', 'tvm_ffi', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_tvm_accepts_the_target(name: str) -> None:
+    tvm = pytest.importorskip("tvm")
+    target = targets.get(name)
+    built = tvm.target.Target(target.tvm_target)
+    assert built.kind.name == target.tvm["kind"]
+    assert target.tvm_target.get("mcpu") != "native"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_report_fields_are_json(name: str) -> None:
+    target = targets.get(name)
+    fields = json.loads(json.dumps(target.report_fields()))
+    assert fields["target"] == name
+    assert fields["kind"] in ("shared", "archive", "sources")
+    assert (fields["emulator"] is None) == (name in ("host", "c"))
+    assert target.is_bare_metal == target.integer_only == name.startswith("cortex-m")
