@@ -1,4 +1,4 @@
-"""One recurrent layer per row: time of a step where it runs on this machine, instructions of a step under QEMU.
+"""One recurrent layer per row: time of a step where it runs on this machine, instructions under QEMU.
 
 Prints one JSON object per line; README.md in this folder explains the keys.
 """
@@ -78,7 +78,9 @@ def _environment() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="default: host; repeatable")
     parser.add_argument("--cell", action="append", choices=list(CELLS), help="default: both; repeatable")
     parser.add_argument("--hidden", action="append", type=int, help="default: 128 and 256; repeatable")

@@ -43,6 +43,9 @@ _HOME = {
     "TARGETS": "irnn_tvm.targets",
 }
 
+# Stages that users reach as attributes, e.g. irnn_tvm.nn.GRU.
+_MODULES = frozenset({"compiler", "frontend", "nn", "ops", "quantization", "runtime", "targets", "tuning"})
+
 __all__ = [
     "TARGETS",
     "AccumulatorOverflowError",
@@ -70,6 +73,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Imports the stage that defines a public name, the first time that somebody asks for it."""
+    if name in _MODULES:
+        return import_module(f"irnn_tvm.{name}")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

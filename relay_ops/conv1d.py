@@ -1,11 +1,16 @@
-"""irnn.conv1d: Relax op and TIR lowering (formula: irnn_tvm/ops/conv1d.py)."""
+"""irnn.conv1d: Relax op and TIR lowering (formula: irnn_tvm/ops/conv1d.py).
+
+Up to four output channels of a group share every activation load; outside of the sequence the input's zero point is
+read instead, so the kernel needs no padded copy.
+"""
 
 from typing import Any
 
-from tvm import te, tirx
+from tvm import relax, tirx
 
 from . import fixed_point as fp
-from .kernel import FAMILY_ATTR, MACS_ATTR
+from .kernel import MACS_ATTR, kernel
+from .matvec import BLOCK_PREFIX
 from .registry import attr, define, shape_of, tensor
 
 
@@ -21,44 +26,66 @@ def infer(call: Any) -> Any:
 
 def legalize(bb: Any, call: Any) -> Any:
     x, w, bias, mult = call.args
-    out_channels, per_group, taps = (int(d) for d in shape_of(w))
+    steps = shape_of(call)[2]
+    func = build(call, _size(shape_of(x)[2], "t_in"), _size(steps, "t_out"))
+    gv = bb.add_func(func, "conv1d")
+    return relax.call_tir(gv, [x, w, bias, mult], relax.TensorType(shape_of(call), call.ty.dtype))
+
+
+def _size(dim: Any, name: str) -> Any:
+    return int(dim) if isinstance(dim, int | tirx.IntImm) else tirx.Var(name, "int64")
+
+
+def build(call: Any, t_in: Any, t_out: Any) -> Any:
+    """PrimFunc x [B, C, t_in], w [O, C/groups, K], bias, mult [O] -> y [B, O, t_out]."""
+    from tvm.tirx.script import builder as T
+
+    batch, channels, _ = shape_of(call.args[0])
+    batch, channels = int(batch), int(channels)
+    out_channels, per_group, taps = (int(d) for d in shape_of(call.args[1]))
     groups, stride = attr(call, "groups"), attr(call, "stride")
     padding, dilation = attr(call, "padding"), attr(call, "dilation")
     shift, out_zp, bits, in_zp = (attr(call, n) for n in ("shift", "out_zp", "out_bits", "in_zp"))
-    out_per_group = out_channels // groups
-    out_type = call.ty
-
-    def compute(x: Any, w: Any, bias: Any, mult: Any) -> Any:
-        length = x.shape[2]
-        c = te.reduce_axis((0, per_group), name="c")
-        k = te.reduce_axis((0, taps), name="k")
-
-        def product(b: Any, o: Any, t: Any) -> Any:
-            at = t * stride + k * dilation - padding
-            value = x[b, (o // out_per_group) * per_group + c, at]
-            if padding:
-                inside = tirx.all(at >= 0, at < length)
-                value = tirx.if_then_else(inside, value, tirx.const(in_zp, "int8"))
-            return te.sum(fp.i32(value) * fp.i32(w[o, c, k]), axis=[c, k])
-
-        shape = list(out_type.shape.values)
-        acc = te.compute(shape, product, name="dot_conv")
-        return te.compute(
-            shape,
-            lambda b, o, t: fp.rescale(fp.i64(acc[b, o, t] + bias[o]) * fp.i64(mult[o]), shift, out_zp, bits),
-            name="conv1d",
-        )
-
-    macs = out_channels * per_group * taps
-    return bb.call_te(
-        compute,
-        x,
-        w,
-        bias,
-        mult,
-        primfunc_name_hint="conv1d",
-        primfunc_attrs={FAMILY_ATTR: "conv1d", MACS_ATTR: macs},
-    )
+    per_out = out_channels // groups
+    rows = next(r for r in (4, 3, 2, 1) if per_out % r == 0)
+    with kernel("conv1d", "conv1d", {MACS_ATTR: out_channels * per_group * taps}) as k:
+        x = k.arg("x", (batch, channels, t_in), "int8")
+        w = k.arg("w", (out_channels, per_group, taps), "int8")
+        bias = k.arg("bias", (out_channels,), "int32")
+        mult = k.arg("mult", (out_channels,), "int32")
+        y = k.arg("y", (batch, out_channels, t_out), f"int{bits}")
+        with T.grid(batch, out_channels // rows, t_out) as (b, j, t):
+            with T.sblock("unit"):
+                vb, vj = T.axis.spatial(batch, b), T.axis.spatial(out_channels // rows, j)
+                vt = T.axis.spatial(t_out, t)
+                first = vj * rows
+                T.reads(x[vb, 0:channels, 0:t_in], w[first : first + rows, 0:per_group, 0:taps],
+                        bias[first : first + rows], mult[first : first + rows])  # fmt: skip
+                T.writes(y[vb, first : first + rows, vt])
+                acc = T.sblock_alloc_buffer((rows,), "int32")
+                with T.grid(rows, per_group, taps) as (g, c, i):
+                    with T.sblock(f"{BLOCK_PREFIX}_conv"):
+                        vg = T.axis.spatial(rows, g)
+                        vc, vi = T.axis.reduce(per_group, c), T.axis.reduce(taps, i)
+                        channel = T.floordiv(first, per_out) * per_group + vc
+                        at = vt * stride + vi * dilation - padding
+                        T.reads(x[vb, channel, 0:t_in], w[first + vg, vc, vi], bias[first + vg])
+                        T.writes(acc[vg])
+                        with T.init():
+                            T.buffer_store(acc, bias[first + vg], [vg])
+                        value = x[vb, channel, at]
+                        if padding:
+                            inside = tirx.all(at >= 0, at < t_in)
+                            value = T.if_then_else(inside, value, T.int8(in_zp))
+                        product = fp.i32(w[first + vg, vc, vi]) * fp.i32(value)
+                        T.buffer_store(acc, acc[vg] + product, [vg])
+                with T.sblock("store"):
+                    T.reads(acc[0:rows], mult[first : first + rows])
+                    T.writes(y[vb, first : first + rows, vt])
+                    for g in range(rows):
+                        total = fp.i64(acc[g]) * fp.i64(mult[first + g])
+                        T.buffer_store(y, fp.rescale(total, shift, out_zp, bits), [vb, first + g, vt])
+    return k.result
 
 
 define("conv1d", ["x", "w", "bias", "mult"], infer, legalize)

@@ -14,7 +14,7 @@ from .registry import shape_of
 
 
 def _same(a: list[Any], b: list[Any]) -> bool:
-    from tvm.arith import Analyzer
+    from tvm.sym import Analyzer
 
     analyzer = Analyzer()
     return len(a) == len(b) and all(analyzer.can_prove_equal(x, y) for x, y in zip(a, b, strict=True))

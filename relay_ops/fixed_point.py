@@ -41,6 +41,8 @@ def rescale(acc64: Expr, shift: int, zero_point: int, bits: int) -> Expr:
     rounded = T.shift_right(acc64 + T.int64(1 << (shift - 1)), T.int64(shift))
     lo, hi = limits(bits)
     clamped = T.max(T.min(rounded, T.int64(hi - zero_point)), T.int64(lo - zero_point))
+    if bits == 32:  # without its zero point a 32-bit result may need a 33rd bit
+        return T.Cast("int32", clamped + T.int64(zero_point))
     return T.Cast(f"int{bits}", T.Cast("int32", clamped) + zero_point)
 
 

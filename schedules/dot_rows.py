@@ -1,4 +1,4 @@
-"""Rule for kernels with int8 dot products (linear, LSTM and GRU steps): rows of a block share every activation load.
+"""Rule for kernels with int8 dot products (linear, conv1d, LSTM and GRU steps): rows of a block share every activation load.
 
 The reduction goes outside and the rows inside, unrolled, so that each row's accumulator lives in a register. In that
 form LLVM's vectorizer reaches the dot-product instructions of each instruction set: sdot (AArch64 with dotprod),
@@ -18,14 +18,15 @@ def apply(func: Any, target: Any) -> Any:
 
     del target  # one form serves all: the code generator picks the instruction
     names = sorted(block_names(func.body, PREFIX))
-    if not names or all(name == "dot_conv" for name in names):
+    if not names:
         return None
     schedule = s_tir.Schedule(func)
     for name in names:
         block = schedule.get_sblock(name)
-        row, depth = schedule.get_loops(block)[-2:]
-        schedule.reorder(depth, row)
-        init = schedule.decompose_reduction(block, depth)
+        axes = len(schedule.get(block).iter_vars)
+        row, *depth = schedule.get_loops(block)[-axes:]
+        schedule.reorder(*depth, row)
+        init = schedule.decompose_reduction(block, depth[0])
         schedule.unroll(row)
         schedule.unroll(schedule.get_loops(init)[-1])
     return schedule

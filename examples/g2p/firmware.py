@@ -18,10 +18,11 @@ from irnn_tvm.examples.g2p.integer import Trace
 from irnn_tvm.runtime import Library
 from irnn_tvm.runtime.emulated import find_emulator
 from irnn_tvm.targets import get
-from irnn_tvm.tuning.instruction_count import counting_plugin
+from irnn_tvm.tuning.instruction_count import count
 
-_C_TYPES = {"int8": "int8_t", "int16": "int16_t"}
-_RESERVED = (".stack",)  # the linker script's allowance; what is used of it is measured instead
+_C_TYPES = {name: f"{name}_t" for name in ("int8", "int16", "int32", "int64")}
+# The linker script's names. Its .stack section is an allowance: what is used of it is measured instead.
+_VARIABLES = (".data", ".bss")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def link(encoder: Library, decoder: Library, elf: Path) -> Firmware:
     states = (encoder.outputs[0], decoder.inputs[1], decoder.outputs[1])
     if len({(str(state.dtype), state.scale, state.zero_point) for state in states}) != 1:
         raise BuildError(f"encoder and decoder disagree on the integers of the hidden state: {states}")
-    logits = decoder.outputs[0].dtype
+    ids, logits = encoder.inputs[0].dtype, decoder.outputs[0].dtype
+    if decoder.inputs[0].dtype != ids:
+        raise BuildError(f"encoder and decoder disagree on the ids: {ids}, {decoder.inputs[0].dtype}")
     firmware = toolchain.FIRMWARE
     sources = [
         Path(__file__).parent / "firmware_main.c",
@@ -68,6 +71,7 @@ def link(encoder: Library, decoder: Library, elf: Path) -> Firmware:
         "-Wextra",
         "-Werror",
         f"-DLOGIT_T={_C_TYPES[str(logits)]}",
+        f"-DID_T={_C_TYPES[str(ids)]}",
         "-I",
         str(firmware),
     ]
@@ -85,28 +89,34 @@ def run(firmware: Firmware, words: list[str], count_instructions: bool = False) 
     command = [find_emulator(emulator.qemu, emulator.package, plugins=count_instructions), *emulator.args]
     command += ["-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none"]
     command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(firmware.elf.resolve())]
-    with tempfile.TemporaryDirectory(prefix="irnn-g2p-") as folder:
-        counts = Path(folder) / "count"
-        if count_instructions:
-            command += counting_plugin(counts)
+    with tempfile.TemporaryDirectory(prefix="irnn-g2p-") as name:
+        folder = Path(name)
         spelled = [g2p.encode_word(word) for word in words]
         content = struct.pack("<i", len(words)) + b"".join(bytes([len(ids), *ids]) for ids in spelled)
-        (Path(folder) / "in.bin").write_bytes(content)
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
+        (folder / "in.bin").write_bytes(content)
+        instructions = None
+        if count_instructions:
+            instructions = count(lambda options: _start([*command, *options], folder))
+        else:
+            _start(command, folder)
+        traces, stack = _decode((folder / "out.bin").read_bytes(), len(words), firmware.logit_dtype)
+        return Run(traces, stack, instructions)
+
+
+def _start(command: list[str], folder: Path) -> None:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        raise EmulatorError(
+            f"the firmware ended with {done.returncode}: {' '.join(done.stderr.split())[:500]}"
         )
-        if done.returncode != 0:
-            raise EmulatorError(
-                f"the firmware ended with {done.returncode}: {' '.join(done.stderr.split())[:500]}"
-            )
-        traces, stack = _decode((Path(folder) / "out.bin").read_bytes(), len(words), firmware.logit_dtype)
-        return Run(traces, stack, int(counts.read_text()) if count_instructions else None)
 
 
 def _decode(data: bytes, words: int, logit_dtype: np.dtype[np.signedinteger]) -> tuple[list[Trace], int]:
@@ -127,14 +137,12 @@ def _decode(data: bytes, words: int, logit_dtype: np.dtype[np.signedinteger]) ->
 
 
 def _sizes(elf: Path) -> tuple[int, int]:
-    """(flash, RAM without the stack) of the linked image in bytes."""
+    """(flash, RAM without the stack) of the linked image in bytes. Initial values of variables count in both."""
     flash = ram = 0
     with elf.open("rb") as file:
         for section in ELFFile(file).iter_sections():
-            if not section["sh_flags"] & 0x2 or section.name in _RESERVED:  # SHF_ALLOC
-                continue
-            stored = section["sh_type"] != "SHT_NOBITS"
-            writable = bool(section["sh_flags"] & 0x1)
-            flash += section["sh_size"] if stored else 0
-            ram += section["sh_size"] if writable else 0
+            if section["sh_flags"] & 0x2 and section["sh_type"] != "SHT_NOBITS":  # SHF_ALLOC
+                flash += section["sh_size"]
+            if section.name in _VARIABLES:
+                ram += section["sh_size"]
     return flash, ram

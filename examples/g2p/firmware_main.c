@@ -4,7 +4,7 @@
    out.bin: per word and decoder step: the phoneme id (one byte), the logits and the new hidden state as they are in
             memory; a word ends with </s> or after MAX_PHONEMES. At the very end: int32 bytes of stack that were used.
 
-   LOGIT_T, the element type of the decoder's first output, comes from the build. The input and output functions are
+   ID_T and LOGIT_T, the types of the ids and of the logits, come from the build. The input and output functions are
    those of irnn_tvm/compiler/firmware: replace them, and this is the program for a product. */
 #include "g2p_decoder.h"
 #include "g2p_encoder.h"
@@ -30,19 +30,19 @@ static void check(int code) {
 }
 
 /* The first of the largest logits, as torch.argmax. */
-static int32_t argmax(const LOGIT_T *values) {
-    int32_t best = 0;
-    for (int32_t index = 1; index < PHONEMES; ++index) {
+static ID_T argmax(const LOGIT_T *values) {
+    ID_T best = 0;
+    for (ID_T index = 1; index < PHONEMES; ++index) {
         if (values[index] > values[best]) best = index;
     }
     return best;
 }
 
-static void pronounce(const int32_t *graphemes, int32_t length) {
+static void pronounce(const ID_T *graphemes, int32_t length) {
     check(g2p_encoder_reset(encoder_state));
     check(g2p_encoder_run(encoder_state, arena, length, graphemes, hidden[0]));
     check(g2p_decoder_reset(decoder_state));
-    int32_t token = START;
+    ID_T token = START;
     for (int step = 0; step < MAX_PHONEMES && token != END; ++step) {
         int16_t *const before = hidden[step & 1], *const after = hidden[(step + 1) & 1];
         check(g2p_decoder_step(decoder_state, arena, &token, before, logits, after));
@@ -63,7 +63,7 @@ int main(int argc, char **argv) {
     io_read(&words, sizeof words);
     for (int32_t word = 0; word < words; ++word) {
         uint8_t length, bytes[MAX_GRAPHEMES];
-        int32_t graphemes[MAX_GRAPHEMES];
+        ID_T graphemes[MAX_GRAPHEMES];
         io_read(&length, 1);
         if (length == 0 || length > MAX_GRAPHEMES) {
             io_print("a word is empty or too long\n");

@@ -15,6 +15,8 @@ from irnn_tvm.examples.g2p import words as word_lists
 from irnn_tvm.quantization import IntegerModel
 from irnn_tvm.runtime import Library, Stream
 
+DECODER_BATCH = 200
+
 
 def quantize_encoder(encoder: g2p.Encoder, words: list[str]) -> IntegerModel:
     """Calibrates on whole words: those of one length form one batch of ids int64 [B, T]."""
@@ -28,8 +30,8 @@ def quantize_decoder(encoder: g2p.Encoder, decoder: g2p.Decoder, words: list[str
     """Calibrates on the tokens and states that the float model walks through while it pronounces words."""
     calls = [call for word in words for call in g2p.trajectory(encoder, decoder, word)]
     batches: list[tuple[Tensor, Tensor]] = []
-    for start in range(0, len(calls), 256):
-        tokens, states = zip(*calls[start : start + 256], strict=True)
+    for start in range(0, len(calls), DECODER_BATCH):
+        tokens, states = zip(*calls[start : start + DECODER_BATCH], strict=True)
         batches.append((torch.cat(tokens, dim=0), torch.cat(states, dim=1)))
     return irnn_tvm.quantize(decoder, batches)
 

@@ -41,7 +41,7 @@ class Interface:
     """Everything that header, C source and report say about a library's interface.
 
     streamable: step exists and run loops over it; feedback: (input, output) pairs that run carries from step to
-    step; fixed_steps: the only accepted T, or None; max_steps: largest accepted T (0: unlimited).
+    step; fixed_steps: the only accepted T, or None; min_steps: smallest accepted T; max_steps: largest accepted T (0: unlimited).
     """
 
     name: str
@@ -54,6 +54,7 @@ class Interface:
     streamable: bool
     feedback: tuple[tuple[int, int], ...]
     fixed_steps: int | None
+    min_steps: int
     max_steps: int
     model_hash: int
     summary: str = ""

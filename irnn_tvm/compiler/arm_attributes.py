@@ -1,8 +1,8 @@
 """Tells ARM linkers that an object passes no floating-point values, so that it links into any firmware.
 
-Compilers note the float ABI in every object, used or not, and GNU ld refuses to mix soft-float with hard-float
-objects (most Cortex-M4F and M7 projects are hard-float). Integer code is the same under both: its objects say
-"no floating point" (Tag_ABI_FP_number_model = 0), and then the linker does not compare.
+Compilers note the float ABI in every object, used or not, and GNU ld refuses to mix soft-float objects with
+hard-float ones (most Cortex-M4F and M7 projects are hard-float). Integer code is the same under both: its
+objects say "no floating point" (Tag_ABI_FP_number_model = 0), and then the linker does not compare.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TEXT_TAGS = (4, 5, 65, 67)
 
 
 def mark_float_abi_independent(path: Path) -> None:
-    """Rewrites the attribute in place in a relocatable ARM object; leaves objects without attributes alone."""
+    """Rewrites the attribute of a relocatable ARM object in place; leaves an object without one alone."""
     with path.open("rb") as file:
         section = ELFFile(file).get_section_by_name(".ARM.attributes")
         if section is None:

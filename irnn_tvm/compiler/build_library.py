@@ -174,6 +174,7 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
         streamable=lowered.streaming.streamable,
         feedback=lowered.streaming.feedback,
         fixed_steps=lowered.fixed_steps,
+        min_steps=lowered.min_steps,
         max_steps=lowered.max_steps,
         model_hash=digest,
         summary=_summary(lowered),

@@ -92,7 +92,8 @@ class CWriter:
             kernel = self.kernels[call.kernel]
             if call.scan is not None and not isinstance(expression(call.values[0].shape[0]), int):
                 return True
-            if any(not isinstance(expression(call.values[p].shape[a]), int) for p, a in kernel.sizes):
+            sizes = [*call.scalars, *(call.values[p].shape[a] for p, a in kernel.sizes)]
+            if any(not isinstance(expression(s), int) for s in sizes):
                 return True
         return any(not self._bytes(t).isdigit() for t, _ in self.plan.copies)
 
@@ -114,6 +115,7 @@ class CWriter:
     def _kernel_call(self, call: Call) -> None:
         kernel = self.kernels[call.kernel]
         args = [self._pointer(v) for v in call.values]
+        args += [str(expression(s)) for s in call.scalars]
         args += [str(expression(call.values[p].shape[a])) for p, a in kernel.sizes]
         self.lines.append(f"  {kernel.symbol}({', '.join(args)});")
 
@@ -253,9 +255,9 @@ class CWriter:
         if io.fixed_steps is not None:
             condition = f"T != {io.fixed_steps}"
         elif io.max_steps:
-            condition = f"T < 1 || T > {io.max_steps}"
+            condition = f"T < {io.min_steps} || T > {io.max_steps}"
         else:
-            condition = "T < 1"
+            condition = f"T < {io.min_steps}"
         self.lines += [f"  if ({condition}) {{", "    return IRNN_E_LENGTH;", "  }"]
         for t in io.inputs:
             if t.limit is not None:

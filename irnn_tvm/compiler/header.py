@@ -51,6 +51,7 @@ def header(io: Interface) -> str:
         f"#define {upper}_ALIGN 16",
         f"#define {upper}_STATE_BYTES {io.state_bytes}",
         f"#define {upper}_ARENA_BYTES {io.arena_bytes}",
+        f"#define {upper}_MIN_T {io.fixed_steps or io.min_steps} /* shortest sequence of one run */",
         f"#define {upper}_MAX_T {io.fixed_steps or io.max_steps} /* longest sequence of one run, 0: no limit */",
         "",
         f"/* Prepares {upper}_STATE_BYTES bytes of your memory (aligned to {upper}_ALIGN) as a new stream. */",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from irnn_tvm.compiler.lower_kernel import lower_kernel, symbolic_sizes
+from irnn_tvm.compiler.lower_kernel import lower_kernel, scalar_parameters, symbolic_sizes, tensor_parameters
 from irnn_tvm.targets import Target
 
 # TVM prints its own headers first; nothing of them is needed.
@@ -19,13 +19,14 @@ _PARAMETER = re.compile(r"(int(?:8|16|32|64)_t\*?) (\w+)")
 @dataclass(frozen=True)
 class Kernel:
     """One compiled function. symbol: C name; writes: for each pointer parameter, is it an output; dtypes of pointers;
-    sizes: (parameter, axis) that define the trailing size arguments."""
+    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them."""
 
     name: str
     symbol: str
     rule: str
     dtypes: tuple[str, ...]
     writes: tuple[bool, ...]
+    scalars: int
     sizes: tuple[tuple[int, int], ...]
     macs: int
     lowered: Any
@@ -37,7 +38,7 @@ class Kernel:
             f"{'' if out else 'const '}{dtype}_t *p{i}"
             for i, (dtype, out) in enumerate(zip(self.dtypes, self.writes, strict=True))
         ]
-        args += [f"int64_t n{i}" for i in range(len(self.sizes))]
+        args += [f"int64_t n{i}" for i in range(self.scalars + len(self.sizes))]
         return f"{storage}void {self.symbol}({', '.join(args)})"
 
 
@@ -53,8 +54,9 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
         name=name,
         symbol=symbol,
         rule=rule,
-        dtypes=tuple(str(p.ty.dtype) for p in func.params),
+        dtypes=tuple(str(p.ty.dtype) for p in tensor_parameters(func)),
         writes=tuple(_written(func)),
+        scalars=len(scalar_parameters(func)),
         sizes=tuple((position, axis) for _, position, axis in symbolic_sizes(func)),
         macs=int(func.attrs["irnn.macs"]) if "irnn.macs" in func.attrs else 0,
         lowered=lowered,
@@ -65,7 +67,7 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
 def _written(func: Any) -> list[bool]:
     """Which parameters a PrimFunc stores to: the last ones."""
     outputs = int(func.attrs["irnn.outputs"]) if "irnn.outputs" in func.attrs else 1
-    count = len(func.params)
+    count = len(tensor_parameters(func))
     return [i >= count - outputs for i in range(count)]
 
 

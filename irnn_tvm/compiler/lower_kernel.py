@@ -1,6 +1,6 @@
 """Scheduled PrimFunc -> PrimFunc with plain C parameters, ready for LLVM or C code generation.
 
-TVM's packed calling convention is skipped: buffers become typed pointers, run-time sizes trailing int32 arguments.
+TVM's packed calling convention is skipped: buffers become typed pointers, run-time sizes trailing int64 arguments.
 """
 
 from __future__ import annotations
@@ -8,14 +8,29 @@ from __future__ import annotations
 from typing import Any
 
 
+def tensor_parameters(func: Any) -> list[Any]:
+    """Buffer parameters of a PrimFunc, in order."""
+    from tvm.tirx.buffer import is_buffer_var
+
+    return [p for p in func.params if is_buffer_var(p)]
+
+
+def scalar_parameters(func: Any) -> list[Any]:
+    """Sizes that a PrimFunc takes as arguments because no buffer's shape names them."""
+    from tvm.tirx.buffer import is_buffer_var
+
+    return [p for p in func.params if not is_buffer_var(p)]
+
+
 def symbolic_sizes(func: Any) -> list[tuple[Any, int, int]]:
-    """Size variables of a PrimFunc in order of appearance, each with the parameter and axis that define it."""
+    """Other size variables of a PrimFunc, in order of appearance, with the tensor and axis that define each."""
     from tvm import tirx
 
+    known = scalar_parameters(func)
     found: list[tuple[Any, int, int]] = []
-    for position, param in enumerate(func.params):
+    for position, param in enumerate(tensor_parameters(func)):
         for axis, dim in enumerate(param.ty.shape):
-            if isinstance(dim, tirx.Var) and not any(dim.same_as(v) for v, _, _ in found):
+            if isinstance(dim, tirx.Var) and not any(dim.same_as(v) for v in [*known, *(f[0] for f in found)]):
                 found.append((dim, position, axis))
     return found
 
@@ -46,8 +61,9 @@ def lower_kernel(func: Any, name: str, target: Any) -> Any:
         tirx.transform.StmtSimplify(),
         tirx.transform.RemoveNoOp(),
         s_tir.transform.RewriteUnsafeSelect(),
-        tirx.transform.CommonSubexprElim(),
     ]
+    if str(target.kind.name) != "c":  # C compilers share subexpressions themselves, and warn of unused ones
+        passes.append(tirx.transform.CommonSubexprElim())
     mod = tvm.transform.Sequential(passes)(mod)
     mod = tvm.IRModule({name: _plain_signature(mod[name])})
     mod = tirx.transform.LowerTVMBuiltin()(mod)
@@ -59,11 +75,11 @@ def _plain_signature(func: Any) -> Any:
     from tvm.ir import PointerType, PrimType
     from tvm.tirx.stmt import DeclBuffer
 
-    params, declarations = [], []
-    for param in func.params:
+    pointers, declarations = [], []
+    for param in tensor_parameters(func):
         pointer = tirx.Var(param.name, PointerType(PrimType(str(param.ty.dtype))))
-        params.append(pointer)
+        pointers.append(pointer)
         declarations.append(DeclBuffer(param, data=pointer))
-    sizes = [var for var, _, _ in symbolic_sizes(func)]
+    sizes = [*scalar_parameters(func), *(var for var, _, _ in symbolic_sizes(func))]
     body = tirx.SeqStmt([*declarations, func.body])
-    return tirx.PrimFunc([*params, *sizes], body, func.ret_type, func.attrs)
+    return tirx.PrimFunc([*pointers, *sizes], body, func.ret_type, func.attrs)

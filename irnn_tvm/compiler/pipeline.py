@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from irnn_tvm.compiler.lift_states import LiftedState, lift_states
-from irnn_tvm.compiler.plan import Plan, Planner, evaluate
+from irnn_tvm.compiler.plan import Plan, Planner, evaluate, expression
 from irnn_tvm.compiler.streaming import Streaming, analyse, fixed_steps, time_variable
 from irnn_tvm.errors import BuildError
 
@@ -28,6 +28,7 @@ class Lowered:
     params: list[tuple[str, Any]]
     results: list[Any]
     fixed_steps: int | None
+    min_steps: int
     max_steps: int
     index_limits: dict[int, int]
 
@@ -53,6 +54,7 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
     limits = index_limits(main)
     mod, states = lift_states(mod)
     max_steps = 0
+    min_steps = 1 if time is None else shortest_sequence(main)
     if time is None:
         steps: int | None = fixed_steps(main)
     else:
@@ -64,7 +66,8 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
             mod = relax.transform.BindSymbolicVars({time.name: 1}, "main")(mod)
             max_steps = max_seq_len or 0
         else:
-            max_steps = max_seq_len or (bound if 0 < bound <= 1 << 16 else DEFAULT_MAX_STEPS)
+            declared_or_default = bound if 0 < bound <= 1 << 16 else max(DEFAULT_MAX_STEPS, example_steps(program))
+            max_steps = max_seq_len or declared_or_default
             mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: max_steps})
     mod = relax.transform.LegalizeOps(skip_ops=["relax.reshape"])(mod)
     for step in (
@@ -75,7 +78,38 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
     ):
         mod = step(mod)
     plan = Planner(mod, len(params), len(results), max_steps or steps or 1).run()
-    return Lowered(mod, plan, states, streaming, params, results, steps, max_steps, limits)
+    return Lowered(mod, plan, states, streaming, params, results, steps, min_steps, max_steps, limits)
+
+
+def example_steps(program: torch.export.ExportedProgram) -> int:
+    """Longest run-time size among the example inputs of an export: the sequence length of the calibration."""
+    hints = [1]
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and hasattr(node.meta.get("val"), "shape"):
+            hints += [int(d.node.hint or 1) for d in node.meta["val"].shape if not isinstance(d, int)]
+    return max(hints)
+
+
+def shortest_sequence(main: Any) -> int:
+    """The smallest sequence length for which every tensor of the program has a size (convolutions need some).
+
+    Raises BuildError when no length up to 65536 does.
+    """
+    from tvm import relax
+
+    types = [p.ty for p in main.params]
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            ty = binding.var.ty
+            types += list(ty.fields) if isinstance(ty, relax.TupleType) else [ty]
+    dims = [d for ty in types if isinstance(ty, relax.TensorType) and ty.shape is not None for d in ty.shape.values]
+    timed = [d for d in dims if isinstance(expression(d), str)]
+    steps = 1
+    while not all(evaluate(d, steps) >= 1 for d in timed):
+        steps += 1
+        if steps > 1 << 16:
+            raise BuildError("no sequence length up to 65536 gives every tensor of the program a positive size")
+    return steps
 
 
 def index_limits(main: Any) -> dict[int, int]:

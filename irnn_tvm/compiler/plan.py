@@ -27,10 +27,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel call. values: tensors in parameter order; scan: the step's `irnn.scan` attributes or None."""
+    """One kernel call. values: tensors in parameter order; scalars: run-time sizes passed explicitly; scan: the step's
+    `irnn.scan` attributes or None."""
 
     kernel: str
     values: tuple[Value, ...]
+    scalars: tuple[Any, ...]
     scan: dict[str, int] | None
 
 
@@ -165,10 +167,13 @@ class Planner:
         raise BuildError(f"the lowered program holds {name or value}, which has no place in an integer library")
 
     def _call(self, kernel: str, args: Any) -> None:
+        from tvm import relax
+
         func = self.mod[kernel]
         scan = {k: int(v) for k, v in func.attrs["irnn.scan"].items()} if "irnn.scan" in func.attrs else None
-        values = tuple(self._lookup(a) for a in args)
-        self.plan.calls.append(Call(kernel, values, scan))
+        tensors = [a for a in args if isinstance(a.ty, relax.TensorType)]
+        scalars = tuple(a for a in args if not isinstance(a.ty, relax.TensorType))
+        self.plan.calls.append(Call(kernel, tuple(self._lookup(a) for a in tensors), scalars, scan))
 
     def _max_bytes(self, ty: Any) -> int:
         total = ITEM_BYTES[str(ty.dtype)]

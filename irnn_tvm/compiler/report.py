@@ -17,7 +17,7 @@ def interface_report(io: Interface, target: Target, files: dict[str, Any], strea
     if io.fixed_steps is not None:
         time: dict[str, Any] = {"dynamic": False, "fixed": io.fixed_steps}
     else:
-        time = {"dynamic": True, "min": 1, "max": io.max_steps or None}
+        time = {"dynamic": True, "min": io.min_steps, "max": io.max_steps or None}
     return {
         "abi_version": 1,
         "name": io.name,

@@ -214,7 +214,7 @@ class _Walker:
         raise _NotStreamable(f"{name.removeprefix('irnn.').removeprefix('relax.')} mixes time steps")
 
     def _slice(self, value: Any, before: int | None, axis: int | None) -> bool:
-        from tvm.arith import Analyzer
+        from tvm.sym import Analyzer
 
         if axis is not None:
             return False  # time is kept whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,8 @@ if TYPE_CHECKING:
 
     from irnn_tvm.quantization import IntegerModel
 
-RECURRENT = ("irnn.lstm", "irnn.gru")
-# Sizes of the probe export: distinct, larger than 1, so that every axis that can vary shows as a symbol.
-_LONGEST = 1 << 20
+# Positions of the recurrent ops' initial states, [B, H] each, among their arguments.
+STATE_ARGS = {"irnn.lstm": (1, 2), "irnn.gru": (1,)}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ def export_program(
 ) -> torch.export.ExportedProgram:
     """Exports an integer model for a fixed batch.
 
-    seq_len: fixes the sequence length; otherwise it is a run-time value up to max_seq_len (default: unlimited).
+    seq_len: fixes the sequence length; otherwise it is a run-time value when the calibration had more than one step
+    (torch.export fixes sizes of 1), and max_seq_len=1 fixes it to single steps.
     Raises InputError for a batch or a length below 1, BuildError when torch.export refuses the model.
     """
     import torch
@@ -43,34 +44,40 @@ def export_program(
         if value is not None and value < 1:
             raise InputError(f"{name}={value} is not supported; it must be at least 1")
     axes = find_axes(model)
-    longest = max_seq_len or _LONGEST
-    steps = seq_len if seq_len is not None else min(4, longest)
     inputs: list[torch.Tensor] = []
     shapes: list[dict[int, Any]] = []
-    dim = None
-    if seq_len is None and longest > 1 and any(a is not None for a in axes.time):
-        dim = torch.export.Dim("T", min=1, max=longest)
     for example, b, t in zip(model.calibration_example, axes.batch, axes.time, strict=True):
         shape = list(example.shape)
+        dynamic: dict[int, Any] = {}
         if b is not None:
             shape[b] = batch
-        if t is not None:
-            shape[t] = steps
+        if t is not None and seq_len is not None:
+            shape[t] = seq_len
+        elif t is not None and max_seq_len != 1:
+            dynamic[t] = torch.export.Dim.AUTO
+        elif t is not None:
+            shape[t] = 1
         dtype = torch.int32 if example.dtype == torch.int64 else example.dtype
         inputs.append(torch.zeros(shape, dtype=dtype))
-        shapes.append({t: dim} if dim is not None and t is not None else {})
+        shapes.append(dynamic)
     return _export(model, tuple(inputs), tuple(shapes))
 
 
 def _export(model: IntegerModel, inputs: tuple[Any, ...], shapes: Any) -> torch.export.ExportedProgram:
+    """Exports the graph. Sizes are Dim.AUTO: torch may narrow their range by what it assumes of sizes 0 and 1; the
+    library checks the range that the graph needs itself."""
     import torch
 
-    graph = model.graph_module
+    log = logging.getLogger("torch._export.non_strict_utils")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of every size of 1, which are ours on purpose
     try:
         with torch.no_grad():
-            return torch.export.export(graph, inputs, dynamic_shapes=shapes)
+            return torch.export.export(model.graph_module, inputs, dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many types, all with a text for people
         raise BuildError(f"torch.export refused the integer model: {error}") from error
+    finally:
+        log.setLevel(level)
 
 
 def find_axes(model: IntegerModel) -> Axes:
@@ -85,40 +92,47 @@ def find_axes(model: IntegerModel) -> Axes:
     shapes = tuple({i: torch.export.Dim.AUTO for i in range(x.dim())} for x in model.calibration_example)
     examples = tuple(x.to(torch.int32) if x.dtype == torch.int64 else x for x in model.calibration_example)
     program = _export(model, examples, shapes)
-    time, batch = _symbols(program)
+    time, batches = _symbols(program)
     placeholders = [
         node.meta["val"].shape
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs
     ]
 
-    def axis(shape: Any, symbol: str | None) -> int | None:
-        if symbol is None:
-            return None
-        return next((i for i, d in enumerate(shape) if not isinstance(d, int) and str(d) == symbol), None)
+    def axis(shape: Any, symbols: frozenset[str | None]) -> int | None:
+        return next((i for i, d in enumerate(shape) if not isinstance(d, int) and str(d) in symbols), None)
 
-    return Axes(tuple(axis(s, batch) for s in placeholders), tuple(axis(s, time) for s in placeholders))
+    once = frozenset({time})
+    return Axes(tuple(axis(s, batches) for s in placeholders), tuple(axis(s, once) for s in placeholders))
 
 
-def _symbols(program: torch.export.ExportedProgram) -> tuple[str | None, str | None]:
-    """Names of the time and batch symbols; None for a size that is fixed."""
+def _symbols(program: torch.export.ExportedProgram) -> tuple[str | None, frozenset[str | None]]:
+    """Name of the time symbol and names of the batch symbols; None for a size that is fixed.
+
+    There are several of the latter where states are inputs: nothing ties the sizes of two inputs together.
+    """
 
     def name(size: Any) -> str | None:
         return None if isinstance(size, int) else _single_symbol(size)
 
     for node in program.graph.nodes:
-        if node.op == "call_function" and str(node.target).removesuffix(".default") in RECURRENT:
+        if node.op == "call_function" and _target(node) in STATE_ARGS:
             shape = node.args[0].meta["val"].shape
-            return name(shape[0]), name(shape[1])
+            states = [node.args[i].meta["val"].shape[0] for i in STATE_ARGS[_target(node)]]
+            return name(shape[0]), frozenset(map(name, [shape[1], *states]))
     for node in program.graph.nodes:
         if node.op == "call_function" and str(node.target) == "irnn.conv1d.default":
             shape = node.args[0].meta["val"].shape
-            return name(shape[2]), name(shape[0])
+            return name(shape[2]), frozenset({name(shape[0])})
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
             shape = node.meta["val"].shape
-            return None, name(shape[0]) if shape else None
-    return None, None
+            return None, frozenset({name(shape[0]) if shape else None})
+    return None, frozenset()
+
+
+def _target(node: Any) -> str:
+    return str(node.target).removesuffix(".default")
 
 
 def _single_symbol(size: Any) -> str | None:

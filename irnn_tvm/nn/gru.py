@@ -26,8 +26,8 @@ class GRU(nn.GRU):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """input [T, B, X] ([B, T, X] when batch_first, [T, X] unbatched), hx [L * D, B, H] or None.
 
-        Returns (output [T, B, D * H], h_n [L * D, B, H]) as torch.nn.GRU. Raises InputError for a PackedSequence when
-        reset_after is False.
+        Returns (output [T, B, D * H], h_n [L * D, B, H]) as torch.nn.GRU. Raises InputError for a
+        PackedSequence when reset_after is False.
         """
         if self.reset_after:
             result: tuple[Tensor, Tensor] = super().forward(input, hx)

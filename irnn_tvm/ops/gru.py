@@ -96,6 +96,7 @@ def _(  # type: ignore[no-untyped-def]
     hn_shift, rn_mult, rh_mult, rh_shift, rh_zp, z_one, n_mult, h_mult, state_shift, state_zp, state_bits,
     out_mult, out_shift, out_zp, reset_after, reverse,
 ):  # fmt: skip
+    torch._check(h0.shape[0] == x.shape[1], lambda: "the state's batch differs from the input's")
     return (
         x.new_empty((x.shape[0], x.shape[1], h0.shape[1]), dtype=torch.int8),
         x.new_empty((x.shape[1], h0.shape[1]), dtype=DTYPES[state_bits]),

@@ -74,6 +74,8 @@ def _(  # type: ignore[no-untyped-def]
     x, h0, c0, w_ih, w_hh, bias, mult_ih, mult_hh, gate_shift, gate_zp, gate_bits, tables, table_shift, act_zp,
     f_mult, i_mult, cell_shift, cell_zp, cell_bits, h_mult, h_shift, h_zp, reverse,
 ):  # fmt: skip
+    torch._check(h0.shape[0] == x.shape[1], lambda: "the state's batch differs from the input's")
+    torch._check(c0.shape[0] == x.shape[1], lambda: "the cell's batch differs from the input's")
     return (
         x.new_empty((x.shape[0], x.shape[1], h0.shape[1]), dtype=torch.int8),
         x.new_empty((x.shape[1], h0.shape[1]), dtype=torch.int8),

@@ -88,49 +88,70 @@ def _weights(histogram: np.ndarray | None, size: int) -> np.ndarray:
 def _drop_knots(target: np.ndarray, weight: np.ndarray, keep: int) -> np.ndarray:
     """Indices of the `keep` knots that survive greedy removal; the first and the last always do.
 
-    The loss of a knot is the weighted squared error of the chord that would replace it. With prefix sums of the six
-    moments it costs O(1), so the whole removal is O(n log n); losses below float64 resolution count as ties.
+    The loss of a knot is the weighted squared error of the chord that would replace it, O(1) from prefix sums.
+    While many knots are left they go in rounds: a knot that costs less than both neighbours is dropped before either
+    of them whatever happens elsewhere, so all such knots in the cheaper half may go at once. The rest goes one by
+    one. Losses below float64 resolution count as ties.
     """
-    n = target.size
-    x = np.arange(n, dtype=np.float64) - n / 2
-    f = target - target.mean()
-    moments = (weight, weight * x, weight * x * x, weight * f, weight * f * x, weight * f * f)
-    s_w, s_x, s_xx, s_f, s_fx, s_ff = (np.concatenate(([0.0], np.cumsum(m))).tolist() for m in moments)
-    xs, fs = x.tolist(), f.tolist()
+    chord = _ChordLoss(target, weight)
+    alive = np.arange(target.size)
+    while alive.size >= 4 * keep and alive.size > 64:
+        cost = chord.many(alive[:-2], alive[2:])
+        around = np.concatenate(([np.inf], cost, [np.inf]))
+        lowest = (cost < around[:-2]) & (cost <= around[2:]) & (cost <= np.median(cost))
+        if not lowest.any():
+            break
+        alive = np.delete(alive, np.flatnonzero(lowest) + 1)
+    return _drop_one_by_one(chord, alive, keep)
 
-    def loss(a: int, b: int) -> float:
-        m = (fs[b] - fs[a]) / (xs[b] - xs[a])
-        c = fs[a] - m * xs[a]
-        lo, hi = a + 1, b
-        w, wx, wxx = s_w[hi] - s_w[lo], s_x[hi] - s_x[lo], s_xx[hi] - s_xx[lo]
-        wf, wfx, wff = s_f[hi] - s_f[lo], s_fx[hi] - s_fx[lo], s_ff[hi] - s_ff[lo]
-        return wff - 2.0 * (m * wfx + c * wf) + m * m * wxx + 2.0 * m * c * wx + c * c * w
 
-    before = list(range(-1, n - 1))
-    after = list(range(1, n + 1))
-    cost = [0.0] * n
-    for k in range(1, n - 1):
-        cost[k] = loss(k - 1, k + 1)
+class _ChordLoss:
+    """Weighted squared error of the chord between two grid points over the points strictly between them."""
+
+    def __init__(self, target: np.ndarray, weight: np.ndarray) -> None:
+        self.x = np.arange(target.size, dtype=np.float64) - target.size / 2
+        self.f = target - target.mean()
+        x, f = self.x, self.f
+        moments = (weight, weight * x, weight * x * x, weight * f, weight * f * x, weight * f * f)
+        self.sums = [np.concatenate(([0.0], np.cumsum(m))) for m in moments]
+
+    def many(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Losses of the chords a[i]..b[i]."""
+        x, f = self.x, self.f
+        m = (f[b] - f[a]) / (x[b] - x[a])
+        c = f[a] - m * x[a]
+        w, wx, wxx, wf, wfx, wff = (s[b] - s[a + 1] for s in self.sums)
+        loss: np.ndarray = wff - 2.0 * (m * wfx + c * wf) + m * m * wxx + 2.0 * m * c * wx + c * c * w
+        return loss
+
+    def one(self, a: int, b: int) -> float:
+        return float(self.many(np.asarray(a), np.asarray(b)))
+
+
+def _drop_one_by_one(chord: _ChordLoss, alive: np.ndarray, keep: int) -> np.ndarray:
+    n = alive.size
+    if n <= keep:
+        return alive
+    points = alive.tolist()
+    before, after = list(range(-1, n - 1)), list(range(1, n + 1))
+    cost = [0.0, *chord.many(alive[:-2], alive[2:]).tolist(), 0.0]
     heap = [(cost[k], k) for k in range(1, n - 1)]
     heapq.heapify(heap)
-    alive = bytearray(b"\1") * n
+    dropped = [False] * n
     left = n
-    pop, push = heapq.heappop, heapq.heappush
     while left > keep:
-        c, k = pop(heap)
-        if not alive[k] or c != cost[k]:
+        c, k = heapq.heappop(heap)
+        if dropped[k] or c != cost[k]:
             continue
-        alive[k] = 0
+        dropped[k] = True
         left -= 1
         a, b = before[k], after[k]
         after[a], before[b] = b, a
-        if a > 0:
-            cost[a] = loss(before[a], b)
-            push(heap, (cost[a], a))
-        if b < n - 1:
-            cost[b] = loss(a, after[b])
-            push(heap, (cost[b], b))
-    return np.flatnonzero(np.frombuffer(bytes(alive), np.uint8))
+        for side in (a, b):
+            if 0 < side < n - 1:
+                cost[side] = chord.one(points[before[side]], points[after[side]])
+                heapq.heappush(heap, (cost[side], side))
+    return alive[np.logical_not(dropped)]
 
 
 def _refit(target: np.ndarray, weight: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -16,8 +16,9 @@ from irnn_tvm.quantization.slots import Slot
 
 
 def calibrate(planner: Planner, batches: list[Batch]) -> None:
-    """Feeds every observer. Raises CalibrationError when a layer's output is not finite, UnsupportedModuleError when a
-    size that the model uses as a constant differs between batches."""
+    """Feeds every observer. Raises CalibrationError when a layer's output is not finite,
+    UnsupportedModuleError when a size that the model uses as a constant differs between batches.
+    """
     watchers: dict[fx.Node, list[tuple[tuple[int, ...], Slot]]] = {}
     for slot in _all_slots(planner):
         if slot.root is slot:
@@ -27,7 +28,8 @@ def calibrate(planner: Planner, batches: list[Batch]) -> None:
     def see(node: fx.Node, args: Any, kwargs: Any, value: Any, batch: Batch) -> None:
         if node in planner.guards and value != planner.guards[node]:
             raise UnsupportedModuleError(
-                f"the size expression {node.name!r} is used as a constant, but it is {planner.guards[node]} in batch 0 "
+                f"the size expression {node.name!r} is used as a constant, but it is {planner.guards[node]} "
+                "in batch 0 "
                 f"and {value} in batch {batch.index}"
             )
         if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -41,9 +43,25 @@ def calibrate(planner: Planner, batches: list[Batch]) -> None:
         run_float(planner, batch, see)
 
 
+def refine(planner: Planner, batches: list[Batch]) -> None:
+    """Runs the data once more, now that the parameters are known, for the statistics that weight rounding
+    uses.
+    """
+    if planner.config.weight_rounding == "nearest":
+        return
+
+    def see(node: fx.Node, args: Any, kwargs: Any, value: Any, batch: Batch) -> None:
+        if node in planner.ops:
+            planner.ops[node].refine(args, kwargs, value)
+
+    for batch in batches:
+        run_float(planner, batch, see)
+
+
 def run_float(planner: Planner, batch: Batch, see: Callable[..., None]) -> dict[fx.Node, Any]:
-    """Runs the captured graph on one batch; see(node, args, kwargs, value, batch) is called for every node. Returns
-    all values."""
+    """Runs the captured graph on one batch; see(node, args, kwargs, value, batch) is called for every node.
+    Returns all values.
+    """
     captured = planner.captured
     leaves = iter(batch.tensors)
     values: dict[fx.Node, Any] = {}

@@ -1,7 +1,8 @@
 """Capture: the float model as a torch.fx graph whose leaves are layers, with an example value on every node.
 
-Tracing runs the model once on the first calibration batch: every proxy knows the concrete value it stands for, so
-ranks, dtypes and tuple lengths are ordinary Python values in the user's code, while sizes stay symbolic.
+Tracing runs the model once on the first calibration batch: every proxy knows the concrete value it stands
+for, so ranks, dtypes and tuple lengths are ordinary Python values in the user's code, while sizes stay
+symbolic.
 """
 
 from __future__ import annotations
@@ -30,17 +31,45 @@ PACKING = (
     rnn_utils.unpack_sequence,
 )
 # Creation functions do not dispatch on a proxy among their sizes; wrapping records them as graph nodes.
-FACTORIES = (torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn, torch.arange, torch.tensor)
-PLAIN_ATTRIBUTES = ("ndim", "dtype", "device", "layout", "is_cuda", "is_cpu", "is_sparse", "is_nested", "is_quantized")
-PLAIN_METHODS = ("dim", "ndimension", "is_floating_point", "is_complex", "is_contiguous", "get_device", "element_size")
+FACTORIES = (
+    torch.zeros,
+    torch.ones,
+    torch.full,
+    torch.empty,
+    torch.rand,
+    torch.randn,
+    torch.arange,
+    torch.tensor,
+)
+PLAIN_ATTRIBUTES = (
+    "ndim",
+    "dtype",
+    "device",
+    "layout",
+    "is_cuda",
+    "is_cpu",
+    "is_sparse",
+    "is_nested",
+    "is_quantized",
+)
+PLAIN_METHODS = (
+    "dim",
+    "ndimension",
+    "is_floating_point",
+    "is_complex",
+    "is_contiguous",
+    "get_device",
+    "element_size",
+)
 HERE = str(Path(__file__).parent)
 TORCH = str(Path(torch.__file__).parent)
 
 
 @dataclass
 class Captured:
-    """graph: placeholders are the layout's tensors in order. modules and constants by name; `output` is the nested
-    structure of the model's result with fx nodes in place of tensors."""
+    """graph: placeholders are the layout's tensors in order. modules and constants by name; `output` is the
+    nested structure of the model's result with fx nodes in place of tensors.
+    """
 
     graph: fx.Graph
     modules: dict[str, nn.Module]
@@ -50,11 +79,14 @@ class Captured:
     model_name: str
 
 
-def capture(model: nn.Module, layout: CallLayout, example: tuple[Tensor, ...], check: Callable[..., None]) -> Captured:
+def capture(
+    model: nn.Module, layout: CallLayout, example: tuple[Tensor, ...], check: Callable[..., None]
+) -> Captured:
     """Traces `model` (in eval mode) on one example call.
 
-    check(name, module) is called for every leaf and raises UnsupportedModuleError for one that has no integer version.
-    Raises UnsupportedModuleError, naming file, line and reason, for code that a graph cannot express.
+    check(name, module) is called for every leaf and raises UnsupportedModuleError for one that has no integer
+    version. Raises UnsupportedModuleError, naming file, line and reason, for code that a graph cannot
+    express.
     """
     root = model
     if is_leaf(model):
@@ -68,7 +100,9 @@ def capture(model: nn.Module, layout: CallLayout, example: tuple[Tensor, ...], c
         raise
     except Exception as error:
         place = _place(error, tracer.failed_in)
-        raise UnsupportedModuleError(f"{type(model).__name__} cannot be captured: {error} [{place}]") from error
+        raise UnsupportedModuleError(
+            f"{type(model).__name__} cannot be captured: {error} [{place}]"
+        ) from error
     finally:
         # Tensor literals of the user's code are parked on the root while it is traced; take them off again.
         for name in set(root.__dict__) - keys[0]:
@@ -83,7 +117,9 @@ def capture(model: nn.Module, layout: CallLayout, example: tuple[Tensor, ...], c
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """True for layers of torch.nn and irnn_tvm.nn, also subclassed, as long as their forward is not overridden."""
+    """True for layers of torch.nn and irnn_tvm.nn, also subclassed, as long as their forward is not
+    overridden.
+    """
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False
     owner = next(c for c in type(module).__mro__ if "forward" in c.__dict__)
@@ -92,6 +128,8 @@ def is_leaf(module: nn.Module) -> bool:
 
 class _Proxy(fx.Proxy):
     """A proxy that answers with its example's value wherever that cannot differ between batches."""
+
+    __getitem__: Callable[..., Any]  # fx.Proxy gets its operators at run time
 
     def __getattr__(self, name: str) -> Any:
         value = self.node.meta["value"]
@@ -114,7 +152,8 @@ class _Proxy(fx.Proxy):
         if isinstance(value, Tensor) and _unpacks(sys._getframe(1)):
             return iter([self[i] for i in range(value.shape[0])])
         raise TypeError(
-            "a Python loop over a tensor or a size depends on the input; use nn.LSTM or nn.GRU, whose loop over time "
+            "a Python loop over a tensor or a size depends on the input; use nn.LSTM or nn.GRU, whose loop "
+            "over time "
             "is part of the layer"
         )
 
@@ -143,7 +182,9 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
-    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
         proxies: list[Any] = []
         for name, value in zip(self.layout.names, self.example, strict=True):
             node = self.create_node("placeholder", name, (), {})
@@ -179,7 +220,8 @@ class _Tracer(fx.Tracer):
             self.check(target, self.root.get_submodule(target))
         if kind == "call_function" and target in PACKING:
             raise UnsupportedModuleError(
-                f"{target.__name__} in {self.scope.module_path or 'the model'}: PackedSequence is not supported; run "
+                f"{target.__name__} in {self.scope.module_path or 'the model'}: PackedSequence is not "
+                "supported; run "
                 "padded tensors of one length per call (equal-length batches, or batch 1)"
             )
         node = super().create_node(kind, target, args, kwargs, name, type_expr)
@@ -208,16 +250,27 @@ class _Tracer(fx.Tracer):
         )
 
     def iter(self, obj: fx.Proxy) -> Any:
-        raise TypeError("a Python loop over a value that depends on the input cannot be part of a static integer graph")
+        raise TypeError(
+            "a Python loop over a value that depends on the input cannot be part of a static integer graph"
+        )
 
 
 def _unpacks(frame: Any) -> bool:
     """True when the caller is `a, b = value`: a fixed number of elements."""
-    return any(i.offset == frame.f_lasti and i.opname == "UNPACK_SEQUENCE" for i in dis.get_instructions(frame.f_code))
+    return any(
+        i.offset == frame.f_lasti and i.opname == "UNPACK_SEQUENCE"
+        for i in dis.get_instructions(frame.f_code)
+    )
 
 
 def _place(error: BaseException, module: str | None) -> str:
     """The innermost line of the user's own code, and the module it belongs to."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((HERE, TORCH, "<"))]
-    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line}" if frames else "no source line"
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((HERE, TORCH, "<"))
+    ]
+    where = (
+        f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line}"
+        if frames
+        else "no source line"
+    )
     return f"module {module!r}, {where}" if module else where

@@ -1,7 +1,7 @@
 """How often the integer operators clip: the recurrences and rescales once more, this time counting.
 
-Every function follows the operator of the same name in irnn_tvm/ops step by step and returns, besides the operator's
-own results, the number of clipped values per internal tensor.
+Every function follows the operator of the same name in irnn_tvm/ops step by step and returns, besides the
+operator's own results, the number of clipped values per internal tensor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Counter:
         return self.clipped.get(name, 0) / seen if seen else 0.0
 
 
-def count_lstm(layer: IntegerLSTMLayer, x: Tensor, h0: Tensor | None, c0: Tensor | None, counter: Counter) -> Tensor:
+def count_lstm(
+    layer: IntegerLSTMLayer, x: Tensor, h0: Tensor | None, c0: Tensor | None, counter: Counter
+) -> Tensor:
     """Returns y as irnn::lstm does."""
     s = layer.scalars
     batch, hidden = x.shape[1], layer.w_hh.shape[1]
@@ -68,7 +70,9 @@ def count_gru(layer: IntegerGRULayer, x: Tensor, h0: Tensor | None, counter: Cou
     batch, hidden = x.shape[1], layer.w_hh.shape[1]
     state = h0.long() if h0 is not None else torch.full((batch, hidden), s.state_zp, device=x.device)
     m_hh = layer.mult_hh.long()
-    acc_x = ((matmul_int8(x, layer.w_ih) + layer.bias.long()) * layer.mult_ih.long()).reshape(-1, batch, 3, hidden)
+    acc_x = ((matmul_int8(x, layer.w_ih) + layer.bias.long()) * layer.mult_ih.long()).reshape(
+        -1, batch, 3, hidden
+    )
     out = torch.empty((x.shape[0], batch, hidden), dtype=torch.int8, device=x.device)
 
     def output(value: Tensor, count: bool) -> Tensor:
@@ -92,7 +96,9 @@ def count_gru(layer: IntegerGRULayer, x: Tensor, h0: Tensor | None, counter: Cou
             n = gate(acc_x[t, :, 2] + r * hn * s.rn_mult, 2, "gate n")
         else:
             rh = counter.narrow(round_shift(r * real * s.rh_mult, s.rh_shift) + s.rh_zp, 8, "r * h")
-            n = gate(acc_x[t, :, 2] + matmul_int8(rh, layer.w_hh[2 * hidden :]) * m_hh[2 * hidden :], 2, "gate n")
+            n = gate(
+                acc_x[t, :, 2] + matmul_int8(rh, layer.w_hh[2 * hidden :]) * m_hh[2 * hidden :], 2, "gate n"
+            )
         mix = round_shift((s.z_one - z) * n * s.n_mult + z * real * s.h_mult, s.state_shift) + s.state_zp
         state = counter.narrow(mix, s.state_bits, "state")
         h8 = output(state, True)

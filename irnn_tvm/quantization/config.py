@@ -18,6 +18,7 @@ WIDTHS = {
     "gru_state_bits": (8, 16),
     "output_bits": (8, 16),
 }
+WEIGHT_ROUNDINGS = ("compensated", "nearest")
 TENSOR_CLASSES = ("input", "activation", "hidden", "gate", "cell")
 
 
@@ -25,17 +26,21 @@ TENSOR_CLASSES = ("input", "activation", "hidden", "gate", "cell")
 class QuantConfig:
     """How a float model becomes integers. Raises QuantizationError for a value that is not supported.
 
-    weight_bits, activation_bits: 8, the width of every operand of a matrix product.
-    gate_bits: RNN gate pre-activations and gate values, and the inputs of nonlinear activations. 8 or 16.
-    cell_bits: the LSTM cell state. gru_state_bits: the GRU hidden state (its products read an 8-bit copy). 8 or 16.
-    output_bits: a model output that a linear, convolution, activation or elementwise op produces. 8 or 16.
-    pwl_pieces: segments per piecewise-linear activation table, 2..256.
-    *_observer: "minmax", "moving_average", "percentile" or "mse", per class of tensor: model inputs, activations
-    between layers, RNN outputs (hidden), RNN gate pre-activations, LSTM cell states.
-    percentile: share of the data, in per cent, that the percentile observers keep (50..100].
-    moving_average: weight of the newest batch (0..1].
-    headroom: factor (>= 1) over the observed range of observed 16-bit tensors, which have the resolution to spare:
-    an unseen sequence that reaches further does not saturate at once.
+    - weight_bits, activation_bits: 8, the width of every operand of a matrix product.
+    - gate_bits: RNN gate pre-activations and gates, and the inputs of nonlinear activations. 8 or 16.
+    - cell_bits: the LSTM cell state. 8 or 16.
+    - gru_state_bits: the GRU hidden state (its products read an 8-bit copy). 8 or 16.
+    - output_bits: a model output that a linear, convolution, activation or elementwise op makes. 8 or 16.
+    - pwl_pieces: segments per piecewise-linear activation table, 2..256.
+    - weight_rounding: "compensated" rounds weights and shifts biases so that the layers' outputs on the
+      calibration data stay closest; "nearest" rounds each weight by itself.
+    - input_observer, activation_observer, hidden_observer, gate_observer, cell_observer: "minmax",
+      "moving_average", "percentile" or "mse" for model inputs, activations between layers, RNN outputs, RNN
+      gate pre-activations, LSTM cell states.
+    - percentile: share of the data, in per cent, that the percentile observers keep, above 50 up to 100.
+    - moving_average: weight of the newest batch, above 0 up to 1.
+    - headroom: factor (>= 1) over the observed range of 16-bit tensors, which have the resolution to spare:
+      an unseen sequence that reaches further does not saturate at once.
     """
 
     weight_bits: int = 8
@@ -45,6 +50,7 @@ class QuantConfig:
     gru_state_bits: int = 16
     output_bits: int = 16
     pwl_pieces: int = 32
+    weight_rounding: str = "compensated"
     input_observer: str = "minmax"
     activation_observer: str = "minmax"
     hidden_observer: str = "minmax"
@@ -64,6 +70,11 @@ class QuantConfig:
             raise QuantizationError(f"pwl_pieces={self.pwl_pieces!r} is not an integer")
         if not 2 <= self.pwl_pieces <= 256:
             raise QuantizationError(f"pwl_pieces={self.pwl_pieces} is outside 2..256")
+        if self.weight_rounding not in WEIGHT_ROUNDINGS:
+            supported = ", ".join(WEIGHT_ROUNDINGS)
+            raise QuantizationError(
+                f"weight_rounding={self.weight_rounding!r} is unknown; supported: {supported}"
+            )
         for name in TENSOR_CLASSES:
             value = getattr(self, f"{name}_observer")
             if value not in OBSERVERS:
@@ -85,7 +96,9 @@ class QuantConfig:
         known = {f.name for f in fields(cls)}
         for name in changes:
             if name not in known:
-                raise QuantizationError(f"QuantConfig has no field {name!r}; it has {', '.join(sorted(known))}")
+                raise QuantizationError(
+                    f"QuantConfig has no field {name!r}; it has {', '.join(sorted(known))}"
+                )
         narrow = {"gate_bits": 8, "cell_bits": 8, "gru_state_bits": 8, "output_bits": 8}
         return cls(**{**narrow, **changes})
 

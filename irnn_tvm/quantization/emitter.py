@@ -28,7 +28,9 @@ class Requantization:
 
 
 class Emitter:
-    """graph: the integer graph. root: owner of its layers and constants. env: integer node(s) of each captured node."""
+    """graph: the integer graph. root: owner of its layers and constants. env: integer node(s) of each
+    captured node.
+    """
 
     def __init__(self) -> None:
         self.graph = fx.Graph()
@@ -55,14 +57,20 @@ class Emitter:
 
     def copy(self, node: fx.Node) -> fx.Node:
         """The same operation on the integer counterparts of its operands."""
-        return self.graph.create_node(node.op, node.target, self.map(node.args), self.map(node.kwargs), node.name)
+        return self.graph.create_node(
+            node.op, node.target, self.map(node.args), self.map(node.kwargs), node.name
+        )
 
     def copy_movement(self, node: fx.Node, module: nn.Module | None) -> fx.Node:
         """`copy` for data movement, where a layer (Flatten) becomes the function that it wraps."""
         if isinstance(module, nn.Flatten):
-            return self.graph.call_method("flatten", (self.map(node.args[0]), module.start_dim, module.end_dim))
+            return self.graph.call_method(
+                "flatten", (self.map(node.args[0]), module.start_dim, module.end_dim)
+            )
         if isinstance(module, nn.Unflatten):
-            return self.graph.call_method("unflatten", (self.map(node.args[0]), module.dim, module.unflattened_size))
+            return self.graph.call_method(
+                "unflatten", (self.map(node.args[0]), module.dim, module.unflattened_size)
+            )
         return self.copy(node)
 
     def unpack(self, node: Any, value: Value) -> Any:
@@ -80,7 +88,9 @@ class Emitter:
     def full(self, sizes: list[Any], value: int, dtype: str) -> fx.Node:
         """A tensor of one integer value, on the device of the model's first input."""
         assert self.reference is not None
-        return self.graph.call_method("new_full", (self.reference, sizes, value), {"dtype": getattr(torch, dtype)})
+        return self.graph.call_method(
+            "new_full", (self.reference, sizes, value), {"dtype": getattr(torch, dtype)}
+        )
 
     def to(self, node: fx.Node, have: QParams, slot: Slot, layer: str) -> fx.Node:
         """The tensor with the parameters of `slot`, an operand of `layer`; free when they are equal already."""
@@ -90,7 +100,9 @@ class Emitter:
         key = (node, want)
         if key not in self._requantized:
             (mult,), shift = bounded_multiplier([have.scale / want.scale], [1 << 17], layer)
-            made = self.call("requantize", node, have.zero_point, int(mult[0]), shift, want.zero_point, want.bits)
+            made = self.call(
+                "requantize", node, have.zero_point, int(mult[0]), shift, want.zero_point, want.bits
+            )
             self._requantized[key] = made
             self.requantizations.append(Requantization(layer, slot, made))
         return self._requantized[key]

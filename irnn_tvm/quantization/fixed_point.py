@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from irnn_tvm.errors import AccumulatorOverflowError, QuantizationError
-from irnn_tvm.ops.qparams import multiplier
+from irnn_tvm.ops.qparams import QParams, multiplier
+from irnn_tvm.quantization.rounding import Statistics, absorb, mean_shift, round_weights
 
 BIAS_LIMIT = 1 << 30
-# Rows more than this factor finer than the coarsest of their gate contribute nothing at the output's resolution; a
-# floor keeps their multipliers at 11 bits or more.
+# Rows more than this factor finer than the coarsest of their gate contribute nothing at the output's
+# resolution; a floor keeps their multipliers at 11 bits or more.
 FINEST_ROW = 2.0**-20
 
 
@@ -21,9 +22,9 @@ def bounded_multiplier(
 ) -> tuple[list[np.ndarray], int]:
     """Fixed-point form of factors that share one shift and are summed: sum_i mult[i] * value[i] >> shift.
 
-    real[i]: a factor, or one per row [N]; bound[i]: largest |value[i]|, per row or for all. The precision is lowered
-    until the sum and its rounding constant fit in a signed 64-bit integer for every row.
-    Raises AccumulatorOverflowError when even one bit does not fit, QuantizationError for impossible factors.
+    real[i]: a factor, or one per row [N]; bound[i]: largest |value[i]|, per row or for all. The precision is
+    lowered until the sum and its rounding constant fit in a signed 64-bit integer for every row. Raises
+    AccumulatorOverflowError when even one bit does not fit, QuantizationError for impossible factors.
     """
     parts = [np.atleast_1d(np.asarray(r, np.float64)) for r in real]
     bounds = [np.atleast_1d(np.asarray(b)).astype(object) for b in bound]
@@ -42,7 +43,9 @@ def bounded_multiplier(
 
 @dataclass
 class Rows:
-    """int8 weights with a scale per row. effective = input scale * row scale: the real value of one accumulator unit."""
+    """int8 weights with a scale per row. effective = input scale * row scale: the real value of one
+    accumulator unit.
+    """
 
     weight: np.ndarray  # int8 [N, K]
     effective: np.ndarray  # float64 [N]
@@ -57,7 +60,9 @@ class Rows:
 
 
 def row_units(weight: np.ndarray, in_scale: float) -> np.ndarray:
-    """Real value of one accumulator unit per row when the row's largest weight becomes 127; 0 for an all-zero row."""
+    """Real value of one accumulator unit per row when the row's largest weight becomes 127; 0 for an all-zero
+    row.
+    """
     return np.asarray(np.abs(weight).max(axis=1) / 127.0 * in_scale)
 
 
@@ -67,15 +72,32 @@ def floor_units(units: np.ndarray, reference: float) -> np.ndarray:
     return np.where(units > 0, np.maximum(units, coarsest * FINEST_ROW), coarsest)
 
 
-def quantize_rows(weight: np.ndarray, in_scale: float, units: np.ndarray) -> Rows:
-    """Rounds weights [N, K] to the grid of their row's unit."""
-    q = np.floor(weight * in_scale / units[:, None] + 0.5)
-    return Rows(np.clip(q, -127, 127).astype(np.int8), units)
+def quantize_rows(
+    weight: np.ndarray, in_scale: float | np.ndarray, units: np.ndarray, statistics: Statistics | None = None
+) -> Rows:
+    """Rounds weights [N, K] to the grid of their row's unit; in_scale: the operand's, or one per row."""
+    return Rows(round_weights(weight, units / in_scale, statistics), units)
 
 
 def fit_bias(units: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Raises the units of rows whose bias (real) would leave +-2**30 accumulator units, with room for zero points."""
+    """Raises the units of rows whose bias (real) would leave +-2**30 accumulator units, with room for zero
+    points.
+    """
     return np.maximum(units, np.abs(bias) / (BIAS_LIMIT * 0.98))
+
+
+def quantize_product(
+    weight: np.ndarray, bias: np.ndarray, x: QParams, statistics: Statistics | None, name: str
+) -> tuple[Rows, np.ndarray]:
+    """int8 rows and int64 bias (zero point of x folded in) of y = x W^T + b. Raises AccumulatorOverflowError."""
+    target = absorb(weight, statistics)
+    units = row_units(target, x.scale)
+    units = fit_bias(floor_units(units, float(units.max())), bias)
+    rows = quantize_rows(target, x.scale, units, statistics)
+    real = bias + mean_shift(weight, rows.weight * (units / x.scale)[:, None], statistics)
+    total = np.floor(real / units + 0.5).astype(np.int64) - x.zero_point * rows.sums()
+    check_accumulators(rows.magnitude(), total, name)
+    return rows, total
 
 
 def check_accumulators(magnitude: np.ndarray, bias: np.ndarray, name: str) -> None:
@@ -84,5 +106,6 @@ def check_accumulators(magnitude: np.ndarray, bias: np.ndarray, name: str) -> No
     for row, value in enumerate(worst.tolist()):
         if value >= 1 << 31 or abs(int(bias[row])) >= 1 << 31:
             raise AccumulatorOverflowError(
-                f"{name}, row {row}: its accumulator can reach {value}, beyond 2**31 - 1; use fewer inputs per row"
+                f"{name}, row {row}: its accumulator can reach {value}, beyond 2**31 - 1; use fewer inputs "
+                "per row"
             )

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 class GruTrace:
     """gates [T, B, 3H]: pre-activations in torch's order r, z, n.
 
-    inner [T, B, H]: what the reset gate acts on or makes: W_hn h + b_hn (reset after the product) or r * h (before).
-    hidden [T, B, H]: the state after each step. All in input order; last [B, H] is the final state.
+    inner [T, B, H]: what the reset gate acts on or makes: W_hn h + b_hn (reset after the product) or r * h
+    (before). hidden [T, B, H]: the state after each step. All in input order; last [B, H] is the final state.
     """
 
     gates: Tensor
@@ -54,4 +54,6 @@ def trace_gru(
         inners.append(inner)
         hiddens.append(h)
     order = -1 if reverse else 1
-    return GruTrace(torch.stack(gates[::order]), torch.stack(inners[::order]), torch.stack(hiddens[::order]), h)
+    return GruTrace(
+        torch.stack(gates[::order]), torch.stack(inners[::order]), torch.stack(hiddens[::order]), h
+    )

@@ -15,7 +15,9 @@ NORMS = (nn.BatchNorm1d,)
 
 @dataclass
 class Folded:
-    """weights: new (weight, bias) per layer node. norms: the norm nodes that became part of them, and of which."""
+    """weights: new (weight, bias) per layer node. norms: the norm nodes that became part of them, and of
+    which.
+    """
 
     weights: dict[fx.Node, tuple[Tensor, Tensor]] = field(default_factory=dict)
     norms: dict[fx.Node, fx.Node] = field(default_factory=dict)
@@ -45,7 +47,8 @@ def find(captured: Captured) -> Folded:
         alone = len(source.users) == 1 and calls.get(str(source.target)) == 1
         if not (flat or convolution) or not alone or norm.running_mean is None or norm.running_var is None:
             raise UnsupportedModuleError(
-                f"layer {node.target!r} of type BatchNorm1d has no integer version here; it is supported directly "
+                f"layer {node.target!r} of type BatchNorm1d has no integer version here; it is supported "
+                "directly "
                 "after a Conv1d or a Linear that is used once and by nothing else, with running statistics"
             )
         assert isinstance(layer, nn.Linear | nn.Conv1d)

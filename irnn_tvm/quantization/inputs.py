@@ -55,8 +55,8 @@ class Batch:
 def read_calibration(model: nn.Module, calibration: Any) -> tuple[CallLayout, list[Batch]]:
     """Checks and flattens the calibration data.
 
-    Raises CalibrationError for no data, NaN or infinity, or items of different structure; InputError for a zero
-    size, a dtype that is neither float nor int32/int64, or arguments that forward does not take.
+    Raises CalibrationError for no data, NaN or infinity, or items of different structure; InputError for a
+    zero size, a dtype that is neither float nor int32/int64, or arguments that forward does not take.
     """
     if isinstance(calibration, Tensor | np.ndarray | dict | str):
         raise CalibrationError(
@@ -86,7 +86,8 @@ def read_calibration(model: nn.Module, calibration: Any) -> tuple[CallLayout, li
             check_tensor(name, tensor, f"calibration batch {index}")
             if tensor.dim() != reference.dim() or tensor.dtype != reference.dtype:
                 raise CalibrationError(
-                    f"input {name!r} of calibration batch {index} is {tensor.dtype} with {tensor.dim()} dimensions, "
+                    f"input {name!r} of calibration batch {index} is {tensor.dtype} with {tensor.dim()} "
+                    "dimensions, "
                     f"in batch 0 it is {reference.dtype} with {reference.dim()}"
                 )
     assert layout is not None
@@ -94,17 +95,21 @@ def read_calibration(model: nn.Module, calibration: Any) -> tuple[CallLayout, li
 
 
 def check_tensor(name: str, tensor: Tensor, where: str) -> None:
-    """Raises InputError for a zero size or an unusable dtype, CalibrationError for values that are not finite."""
+    """Raises InputError for a zero size or an unusable dtype, CalibrationError for values that are not
+    finite.
+    """
     if tensor.numel() == 0:
         raise InputError(
-            f"input {name!r} of {where} has shape {tuple(tensor.shape)}: a time or batch size of 0 is not supported"
+            f"input {name!r} of {where} has shape {tuple(tensor.shape)}: a time or batch size of 0 is not "
+            "supported"
         )
     if tensor.is_floating_point():
         if not bool(torch.isfinite(tensor).all()):
             raise CalibrationError(f"input {name!r} of {where} holds NaN or infinity")
     elif tensor.dtype not in (torch.int32, torch.int64):
         raise InputError(
-            f"input {name!r} of {where} has dtype {tensor.dtype}; supported: float tensors, int32 and int64 indices"
+            f"input {name!r} of {where} has dtype {tensor.dtype}; supported: float tensors, int32 and int64 "
+            "indices"
         )
 
 
@@ -134,7 +139,8 @@ def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, 
     if isinstance(item, PackedSequence):
         raise _packed()
     if isinstance(item, dict):
-        args, kwargs = (), dict(item)
+        args: tuple[Any, ...] = ()
+        kwargs: dict[str, Any] = dict(item)
     elif isinstance(item, (tuple, list)):
         args, kwargs = tuple(item), {}
     else:
@@ -145,7 +151,8 @@ def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, 
     except TypeError as error:
         raise InputError(
             f"calibration batch {index} does not fit {type(model).__name__}.forward{signature}: {error} "
-            "(an item is one tensor, a tuple of positional arguments or a dict of keyword arguments; no labels)"
+            "(an item is one tensor, a tuple of positional arguments or a dict of keyword arguments; no "
+            "labels)"
         ) from error
     names: list[str] = []
     tensors: list[Tensor] = []
@@ -166,7 +173,9 @@ def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, 
             return {key: take(element, f"{name}_{key}") for key, element in value.items()}
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        raise InputError(f"argument {name!r} of calibration batch {index} is a {type(value).__name__}, not a tensor")
+        raise InputError(
+            f"argument {name!r} of calibration batch {index} is a {type(value).__name__}, not a tensor"
+        )
 
     flat_args: list[Any] = []
     flat_kwargs: dict[str, Any] = {}
@@ -219,5 +228,6 @@ def _same(a: Any, b: Any) -> bool:
 
 def _packed() -> UnsupportedModuleError:
     return UnsupportedModuleError(
-        "PackedSequence is not supported: pass padded tensors of one length per call (equal-length batches, or batch 1)"
+        "PackedSequence is not supported: pass padded tensors of one length per call (equal-length "
+        "batches, or batch 1)"
     )

@@ -18,8 +18,8 @@ from irnn_tvm.quantization.report import ReportRow, print_rows
 class TensorSpec:
     """What an input or output of an integer model means: real = scale * (q - zero_point).
 
-    dtype: "int8", "int16", or "int32"/"int64" for indices, which have neither scale nor zero point (is_index) but
-    may have a limit: ids are in [0, limit). example_shape: its shape in the first calibration batch.
+    dtype: "int8", "int16", or "int32"/"int64" for indices, which have neither scale nor zero point (is_index)
+    but may have a limit: ids are in [0, limit). example_shape: its shape in the first calibration batch.
     """
 
     name: str
@@ -60,10 +60,11 @@ class IntegerModel(nn.Module):
         self.report: list[ReportRow] = []
 
     def forward(self, *inputs: Any) -> Any:
-        """Integer tensors in, in the order of input_specs (states may be grouped as in the float model: (x, (h, c))).
+        """Integer tensors in, in the order of input_specs (states may be grouped as in the float model: (x,
+        (h, c))).
 
-        Returns integers in the structure that the float model returns. Raises InputError for another number of
-        inputs, dtype, rank, an empty tensor or ids outside of their table.
+        Returns integers in the structure that the float model returns. Raises InputError for another number
+        of inputs, dtype, rank, an empty tensor or ids outside of their table.
         """
         tensors = flatten_tensors(inputs)
         if not torch.compiler.is_compiling():
@@ -73,7 +74,9 @@ class IntegerModel(nn.Module):
     def _check(self, tensors: list[Tensor]) -> None:
         if len(tensors) != len(self.input_specs):
             names = ", ".join(spec.name for spec in self.input_specs)
-            raise InputError(f"{self.name} takes {len(self.input_specs)} inputs ({names}), got {len(tensors)}")
+            raise InputError(
+                f"{self.name} takes {len(self.input_specs)} inputs ({names}), got {len(tensors)}"
+            )
         for spec, tensor in zip(self.input_specs, tensors, strict=True):
             dtype = str(tensor.dtype).removeprefix("torch.")
             allowed = ("int32", "int64") if spec.is_index else (spec.dtype,)
@@ -89,7 +92,9 @@ class IntegerModel(nn.Module):
         tensors = flatten_tensors(floats)
         if len(tensors) != len(self.input_specs):
             names = ", ".join(spec.name for spec in self.input_specs)
-            raise InputError(f"{self.name} takes {len(self.input_specs)} inputs ({names}), got {len(tensors)}")
+            raise InputError(
+                f"{self.name} takes {len(self.input_specs)} inputs ({names}), got {len(tensors)}"
+            )
         result = []
         for spec, tensor in zip(self.input_specs, tensors, strict=True):
             check_values(spec, tensor)
@@ -112,7 +117,9 @@ class IntegerModel(nn.Module):
         def convert(value: Any) -> Any:
             if isinstance(value, Tensor):
                 spec = next(specs)
-                return value if spec.is_index else torch.ops.irnn.dequantize(value, spec.scale, spec.zero_point)
+                return (
+                    value if spec.is_index else torch.ops.irnn.dequantize(value, spec.scale, spec.zero_point)
+                )
             if isinstance(value, dict):
                 return {key: convert(element) for key, element in value.items()}
             if isinstance(value, tuple | list):
@@ -142,4 +149,6 @@ def check_values(spec: TensorSpec, tensor: Tensor) -> None:
     if spec.limit is not None:
         low, high = int(tensor.min()), int(tensor.max())
         if low < 0 or high >= spec.limit:
-            raise InputError(f"input {spec.name!r} holds index {low if low < 0 else high}, outside 0..{spec.limit - 1}")
+            raise InputError(
+                f"input {spec.name!r} holds index {low if low < 0 else high}, outside 0..{spec.limit - 1}"
+            )

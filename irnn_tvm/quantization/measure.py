@@ -57,7 +57,9 @@ def measure(planner: Planner, emitter: Emitter, model: IntegerModel, batches: li
             recorder = _Recorder(model.graph_module)
             recorder.run(*model.quantize_inputs(*batch.tensors))
             for m in measured:
-                _compare(m, element(values[m.float_node], m.path), recorder, by_name[m.integer_node.name].name)
+                _compare(
+                    m, element(values[m.float_node], m.path), recorder, by_name[m.integer_node.name].name
+                )
     finally:
         for handle in handles:
             handle.remove()
@@ -89,7 +91,11 @@ def _leaves(value: Any, made: Any, path: tuple[int, ...]) -> list[tuple[tuple[in
     if isinstance(value, Slot):
         return [(path, value, made)]
     if isinstance(value, tuple | list):
-        return [leaf for i, (v, m) in enumerate(zip(value, made, strict=True)) for leaf in _leaves(v, m, (*path, i))]
+        return [
+            leaf
+            for i, (v, m) in enumerate(zip(value, made, strict=True))
+            for leaf in _leaves(v, m, (*path, i))
+        ]
     return []
 
 

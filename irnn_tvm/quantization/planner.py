@@ -19,7 +19,9 @@ from irnn_tvm.quantization.slots import Index, Slot, Static, Value
 
 
 class Planner:
-    """values: abstract value per node. ops: the Op per node. layers: integer layers by module, shared by its calls."""
+    """values: abstract value per node. ops: the Op per node. layers: integer layers by module, shared by its
+    calls.
+    """
 
     def __init__(self, captured: Captured, config: QuantConfig) -> None:
         self.captured = captured
@@ -54,7 +56,9 @@ class Planner:
         return fx.map_arg(argument, lambda node: self.values[node])
 
     def guard(self, node: fx.Node) -> Any:
-        """The example's value of a size expression that becomes a constant; calibration checks that it never changes."""
+        """The example's value of a size expression that becomes a constant; calibration checks that it never
+        changes.
+        """
         self.guards[node] = node.meta["value"]
         return node.meta["value"]
 
@@ -91,7 +95,9 @@ class Planner:
             for element in structure.values():
                 self._plan_output(element)
         elif not (isinstance(structure, Index) or structure is None):
-            raise UnsupportedModuleError("the model returns something that is not a tensor, a tuple, a list or a dict")
+            raise UnsupportedModuleError(
+                "the model returns something that is not a tensor, a tuple, a list or a dict"
+            )
 
     def _make(self, node: fx.Node) -> Op:
         if node.op == "get_attr":
@@ -100,7 +106,11 @@ class Planner:
         module = self.captured.modules[str(node.target)] if node.op == "call_module" else None
         if node in self.folded.norms:
             return FoldedNormOp(self, node)
-        if module is None and operands and all(isinstance(v, Slot) and v.constant is not None for v in operands):
+        if (
+            module is None
+            and operands
+            and all(isinstance(v, Slot) and v.constant is not None for v in operands)
+        ):
             return FoldedOp(self, node)
         if is_plain(node.meta["value"]) and all(_sized(v) for v in operands):
             return SizeOp(self, node)
@@ -116,7 +126,8 @@ class Planner:
         if kind is None:
             scope = node.meta.get("scope")
             raise UnsupportedModuleError(
-                f"{self.describe(node)}{f' in {scope!r}' if scope else ''} has no integer version; supported functions "
+                f"{self.describe(node)}{f' in {scope!r}' if scope else ''} has no integer version; "
+                "supported functions "
                 f"and methods: {Registry.supported_functions()}"
             )
         return kind(self, node)
@@ -127,7 +138,8 @@ class Planner:
         order = {n: i for i, n in enumerate(self.captured.graph.nodes)}
         if any(order[user] > order[node] for user in node.all_input_nodes[0].users):
             raise UnsupportedModuleError(
-                f"{self.describe(node)} ({node.name}) overwrites a tensor that is read again later; use the version "
+                f"{self.describe(node)} ({node.name}) overwrites a tensor that is read again later; use the "
+                "version "
                 "that returns a new tensor"
             )
 
@@ -145,4 +157,8 @@ def _sized(value: Value) -> bool:
     """Operands that a size expression may read."""
     if isinstance(value, tuple | list):
         return all(_sized(v) for v in value)
-    return isinstance(value, Slot | Index | Static) or value is None or isinstance(value, int | float | str | bool)
+    return (
+        isinstance(value, Slot | Index | Static)
+        or value is None
+        or isinstance(value, int | float | str | bool)
+    )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from irnn_tvm.errors import CalibrationError, InputError, IrnnError, QuantizationError, UnsupportedModuleError
-from irnn_tvm.quantization.calibrate import calibrate
+from irnn_tvm.quantization.calibrate import calibrate, refine
 from irnn_tvm.quantization.capture import capture
 from irnn_tvm.quantization.config import QuantConfig
 from irnn_tvm.quantization.emitter import Emitter, output_slots
@@ -24,13 +24,14 @@ from irnn_tvm.quantization.slots import Index, Slot
 def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig | None = None) -> IntegerModel:
     """Turns a trained float model into one that computes on integers only.
 
-    model: any nn.Module whose leaves are supported layers; it is not modified. calibration: batches of real inputs,
-    each a tensor, a tuple of forward's positional arguments or a dict of its keyword arguments. config: widths and
-    observers, QuantConfig() by default.
+    model: any nn.Module whose leaves are supported layers; it is not modified. calibration: batches of real
+    inputs, each a tensor, a tuple of forward's positional arguments or a dict of its keyword arguments.
+    config: widths and observers, QuantConfig() by default.
 
-    Raises CalibrationError (no data, NaN or infinity in data or weights, a tensor that is constant 0), InputError
-    (data that the model does not accept), UnsupportedModuleError (a layer, function or control flow without an
-    integer version), QuantizationError (a setting), AccumulatorOverflowError (a row that could leave 32 bits).
+    Raises CalibrationError (no data, NaN or infinity in data or weights, a tensor that is constant 0),
+    InputError (data that the model does not accept), UnsupportedModuleError (a layer, function or control
+    flow without an integer version), QuantizationError (a setting), AccumulatorOverflowError (a row that
+    could leave 32 bits).
     """
     config = QuantConfig() if config is None else config
     if not isinstance(config, QuantConfig):
@@ -46,6 +47,7 @@ def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig |
         captured = capture(model, layout, batches[0].tensors, check_leaf)
         planner = Planner(captured, config)
         calibrate(planner, batches)
+        refine(planner, batches)
         emitter = _emit(planner)
         integer = _assemble(planner, emitter, batches[0])
         integer.report = measure(planner, emitter, integer, batches)
@@ -123,6 +125,8 @@ def _assemble(planner: Planner, emitter: Emitter, batch: Batch) -> IntegerModel:
 def _spec(name: str, slot: Slot | Index, example: Tensor) -> TensorSpec:
     shape = tuple(example.shape)
     if isinstance(slot, Index):
-        return TensorSpec(name, str(example.dtype).removeprefix("torch."), None, None, True, shape, slot.limit)
+        return TensorSpec(
+            name, str(example.dtype).removeprefix("torch."), None, None, True, shape, slot.limit
+        )
     q = slot.qparams
     return TensorSpec(name, f"int{q.bits}", q.scale, q.zero_point, False, shape)

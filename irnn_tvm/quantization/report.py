@@ -10,11 +10,11 @@ from dataclasses import dataclass
 class ReportRow:
     """One quantized tensor.
 
-    layer: qualified name of the layer or operation; op: its kind; tensor: "output", "input", "gate i", "cell state" ...
-    low, high: the float range seen in calibration. saturation: share (0..1) of the integer run's values over the
-    calibration data that were clipped to their width; clipping that stands for a relu does not count.
-    sqnr_db: signal to quantization noise of the dequantized integers against the float model's tensor, in dB; None
-    for tensors inside a recurrent operator, which no output shows.
+    layer: qualified name of the layer or operation; op: its kind; tensor: "output", "input", "gate i", "cell
+    state" ... low, high: the float range seen in calibration. saturation: share (0..1) of the integer run's
+    values over the calibration data that were clipped to their width; clipping that stands for a relu does
+    not count. sqnr_db: signal to quantization noise of the dequantized integers against the float model's
+    tensor, in dB; None for tensors inside a recurrent operator, which no output shows.
     """
 
     layer: str
@@ -36,7 +36,8 @@ def print_rows(title: str, rows: Iterable[ReportRow]) -> None:
 
     table = Table(title=f"Quantization of {title}")
     for name, right in (
-        ("layer", False), ("op", False), ("tensor", False), ("bits", True), ("scale", True), ("zero point", True),
+        ("layer", False), ("op", False), ("tensor", False), ("bits", True), ("scale", True), ("zero point",
+        True),
         ("range", True), ("saturated", True), ("SQNR dB", True),
     ):  # fmt: skip
         table.add_column(name, justify="right" if right else "left")

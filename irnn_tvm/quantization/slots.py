@@ -1,7 +1,7 @@
 """Slots: one set of quantization parameters, and everything that is known about the tensors that share it.
 
-A float tensor of the captured graph belongs to one slot. Data movement keeps the slot of its input, so a permute or a
-slice never costs a requantization; an operator that rescales anyway starts a new one.
+A float tensor of the captured graph belongs to one slot. Data movement keeps the slot of its input, so a
+permute or a slice never costs a requantization; an operator that rescales anyway starts a new one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ class Slot:
     """Quantization parameters in the making.
 
     name: for messages and the report. tensor_class: which observer of the config watches it.
-    bits: fixed width, or None to choose from the uses. fixed: gives known parameters for a width (sigmoid outputs).
-    flexible: the producer can write any parameters (a rescale), so a single reader may impose its own.
+    bits: fixed width, or None to choose from the uses. fixed: gives known parameters for a width (sigmoid
+    outputs). flexible: the producer can write any parameters (a rescale), so a single reader may impose its
+    own.
     """
 
     def __init__(
@@ -166,7 +167,8 @@ class Slot:
         low, high = self.observer.range()
         if not max(-low, high, 0.0) > 1e-30:
             raise CalibrationError(
-                f"{self.name} is constant 0 over the whole calibration data, so it has no scale: use data that "
+                f"{self.name} is constant 0 over the whole calibration data, so it has no scale: use data "
+                "that "
                 "exercises it, or remove it from the model"
             )
         if symmetric:
@@ -175,9 +177,18 @@ class Slot:
         return affine_qparams(low, high, bits)
 
 
+NEARLY_SYMMETRIC = 0.95
+
+
 def affine_qparams(low: float, high: float, bits: int) -> QParams:
-    """Parameters that cover [low, high] and represent 0 exactly."""
+    """Parameters that cover [low, high] and represent 0 exactly.
+
+    A range that is symmetric but for 5 % gets zero point 0 and its larger end exactly on the grid: saturated
+    hidden units sit at -1 and 1, and half a step off for all of them would be a systematic error.
+    """
     low, high = min(low, 0.0), max(high, 0.0)
+    if min(-low, high) > NEARLY_SYMMETRIC * max(-low, high):
+        return symmetric_qparams(max(-low, high), bits)
     qmin, qmax = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     scale = (high - low) / (qmax - qmin)
     zero_point = int(np.floor(qmin - low / scale + 0.5))

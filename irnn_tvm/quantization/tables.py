@@ -11,8 +11,9 @@ from irnn_tvm.ops.pwl_fit import PwlTable, fit
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.quantization.observers import Histogram
 
-# Beyond these inputs sigmoid and tanh stay within half a step of their limit on the 8- or 16-bit output grid, so a
-# pre-activation needs no larger range: 1 - sigmoid(11.1) < 2**-16, 1 - tanh(5.9) < 2**-16, and 2**-9, 2**-8 for 8 bits.
+# Beyond these inputs sigmoid and tanh stay within half a step of their limit on the 8- or 16-bit output grid,
+# so a pre-activation needs no larger range: 1 - sigmoid(11.1) < 2**-16, 1 - tanh(5.9) < 2**-16, and 2**-9,
+# 2**-8 for 8 bits.
 FLAT = {("sigmoid", 16): 11.1, ("tanh", 16): 5.9, ("sigmoid", 8): 6.24, ("tanh", 8): 3.12}
 
 
@@ -43,10 +44,15 @@ OUTPUTS: dict[str, Callable[[int], QParams]] = {"sigmoid": sigmoid_qparams, "tan
 
 
 def fit_table(
-    function: Callable[[np.ndarray], np.ndarray], pieces: int, inp: QParams, out: QParams, histogram: Histogram | None
+    function: Callable[[np.ndarray], np.ndarray],
+    pieces: int,
+    inp: QParams,
+    out: QParams,
+    histogram: Histogram | None,
 ) -> PwlTable:
-    """Fits a table, weighted by how often calibration saw each input. A function that is not finite on part of the
-    input grid raises CalibrationError."""
+    """Fits a table, weighted by how often calibration saw each input. A function that is not finite on part
+    of the input grid raises CalibrationError.
+    """
     weights = histogram.on_grid(inp.scale, inp.zero_point, inp.bits) if histogram is not None else None
     if weights is not None and weights.sum() <= 0:
         weights = None

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,23 +76,30 @@ def plugin(version: int = 1) -> Path:
     return path
 
 
-def _count(lib: Library, engine: EmulatedEngine, operation: Operation, repeats: int) -> int:
-    """Instructions of a whole run of the emulator with `repeats` operations."""
-    work = Operation(operation.kind, operation.length, operation.inputs, operation.outputs, repeats)
+def count(start: Callable[[list[str]], None]) -> int:
+    """Instructions of one whole run of an emulator.
+
+    start: runs the emulator with the given further options, and raises EmulatorError with its words when it
+    fails; it is called again when QEMU wants another version of the plugin interface.
+    """
     with tempfile.TemporaryDirectory(prefix="irnn-count-") as folder:
         log = Path(folder) / "count.log"
         for version in _PLUGIN_VERSIONS:
-            options = ["-plugin", str(plugin(version)), "-d", "plugin", "-D", str(log)]
             try:
-                engine.execute(lib._memory(), [work], options)
+                start(["-plugin", str(plugin(version)), "-d", "plugin", "-D", str(log)])
                 break
             except EmulatorError as error:
                 if version == _PLUGIN_VERSIONS[-1] or "version" not in str(error):
                     raise
-        raise_for_code(work.code, work.kind)
         found = re.search(r"instructions: (\d+)", log.read_text() if log.is_file() else "")
     if found is None:
-        raise EmulatorError(
-            f"{engine.program} did not report a number of instructions: it lacks plugin support."
-        )
+        raise EmulatorError("The emulator did not report a number of instructions: it lacks plugin support.")
     return int(found[1])
+
+
+def _count(lib: Library, engine: EmulatedEngine, operation: Operation, repeats: int) -> int:
+    """Instructions of a whole run of the emulator with `repeats` operations."""
+    work = Operation(operation.kind, operation.length, operation.inputs, operation.outputs, repeats)
+    total = count(lambda options: engine.execute(lib._memory(), [work], options))
+    raise_for_code(work.code, work.kind)
+    return total

@@ -108,6 +108,14 @@ def test_sequence_of_two_megabytes(build: Build, name: str) -> None:
 
 
 @pytest.mark.emulator
+@pytest.mark.parametrize("name", BOARDS)
+def test_position_independent_objects_link_into_the_firmware(build: Build, name: str) -> None:
+    x, k = leaky.sample(5)
+    lib = build(name, flags=["-fPIC"])
+    assert np.array_equal(lib.run(x, k)[0], leaky.reference(x, k)[0])
+
+
+@pytest.mark.emulator
 def test_emulated_library_says_so(build: Build, caplog: pytest.LogCaptureFixture) -> None:
     lib = build("arm")
     assert lib.emulated

@@ -11,8 +11,9 @@ from irnn_tvm.quantization.modules.shapes import check_dtype, check_size
 class IntegerConv1d(nn.Module):
     """x int8 [B, C, T] (or [C, T]) -> int8/int16 [B, O, T'] ([O, T']).
 
-    weight int8 [O, C/groups, K], bias and mult int32 [O]. Pads with in_zp, the quantized 0. `drop` leading outputs
-    are cut off: that is how padding='same' with an even reach is expressed with equal padding on both sides.
+    weight int8 [O, C/groups, K], bias and mult int32 [O]. Pads with in_zp, the quantized 0. `drop` leading
+    outputs are cut off: that is how padding='same' with an even reach is expressed with equal padding on both
+    sides.
     """
 
     weight: Tensor
@@ -57,7 +58,8 @@ class IntegerConv1d(nn.Module):
         check_size(x, -2, self.weight.shape[1] * self.groups, "conv1d input")
         batched = x.dim() == 3
         y: Tensor = torch.ops.irnn.conv1d(
-            x if batched else x.unsqueeze(0), self.weight, self.bias, self.mult, self.shift, self.in_zp, self.out_zp,
+            x if batched else x.unsqueeze(0), self.weight, self.bias, self.mult, self.shift, self.in_zp,
+            self.out_zp,
             bits, self.stride, self.padding, self.dilation, self.groups,
         )  # fmt: skip
         if self.drop:

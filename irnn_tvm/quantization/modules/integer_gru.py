@@ -37,8 +37,9 @@ class GruScalars:
 
 
 class IntegerGRULayer(nn.Module):
-    """One layer in one direction. Buffers: w_ih int8 [3H, X], w_hh int8 [3H, H], bias, mult_ih, mult_hh int32 [3H],
-    bias_hn int32 [H], tables int16 [3, 3, P]."""
+    """One layer in one direction. Buffers: w_ih int8 [3H, X], w_hh int8 [3H, H], bias, mult_ih, mult_hh int32
+    [3H], bias_hn int32 [H], tables int16 [3, 3, P].
+    """
 
     w_ih: Tensor
     w_hh: Tensor
@@ -56,7 +57,9 @@ class IntegerGRULayer(nn.Module):
         self.reverse = reverse
 
     def forward(self, x: Tensor, h0: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x int8 [T, B, X], h0 int8/int16 [B, H] (the state) or None for zeros -> (y int8 [T, B, H], last state)."""
+        """x int8 [T, B, X], h0 int8/int16 [B, H] (the state) or None for zeros -> (y int8 [T, B, H], last
+        state).
+        """
         s = self.scalars
         check_dtype(x, torch.int8, "GRU input")
         check_size(x, 2, self.w_ih.shape[1], "GRU input")
@@ -64,9 +67,12 @@ class IntegerGRULayer(nn.Module):
             dtype = torch.int16 if s.state_bits == 16 else torch.int8
             h0 = x.new_full((x.shape[1], self.w_hh.shape[1]), s.state_zp, dtype=dtype)
         result: tuple[Tensor, Tensor] = torch.ops.irnn.gru(
-            x, h0, self.w_ih, self.w_hh, self.bias, self.bias_hn, self.mult_ih, self.mult_hh, list(s.gate_shift),
-            list(s.gate_zp), s.gate_bits, self.tables, list(s.table_shift), list(s.act_zp), s.hn_shift, s.rn_mult,
-            s.rh_mult, s.rh_shift, s.rh_zp, s.z_one, s.n_mult, s.h_mult, s.state_shift, s.state_zp, s.state_bits,
+            x, h0, self.w_ih, self.w_hh, self.bias, self.bias_hn, self.mult_ih, self.mult_hh,
+            list(s.gate_shift),
+            list(s.gate_zp), s.gate_bits, self.tables, list(s.table_shift), list(s.act_zp), s.hn_shift,
+            s.rn_mult,
+            s.rh_mult, s.rh_shift, s.rh_zp, s.z_one, s.n_mult, s.h_mult, s.state_shift, s.state_zp,
+            s.state_bits,
             s.out_mult, s.out_shift, s.out_zp, s.reset_after, self.reverse,
         )  # fmt: skip
         return result
@@ -76,8 +82,9 @@ class IntegerGRULayer(nn.Module):
 
 
 class IntegerGRU(nn.Module):
-    """Stacked, possibly bidirectional layers with the calling conventions of nn.GRU (batch_first, unbatched) or, with
-    cell=True, of nn.GRUCell. y has the output's parameters, h those of the state."""
+    """Stacked, possibly bidirectional layers with the calling conventions of nn.GRU (batch_first, unbatched)
+    or, with cell=True, of nn.GRUCell. y has the output's parameters, h those of the state.
+    """
 
     def __init__(self, layers: list[list[IntegerGRULayer]], batch_first: bool, cell: bool) -> None:
         super().__init__()

@@ -9,13 +9,17 @@ from irnn_tvm.quantization.modules.shapes import check_dtype, check_size
 
 
 class IntegerLinear(nn.Module):
-    """x int8 [..., K] -> int8/int16 [..., N]. weight int8 [N, K], bias and mult int32 [N]; see docs/numerics.md."""
+    """x int8 [..., K] -> int8/int16 [..., N]. weight int8 [N, K], bias and mult int32 [N]; see
+    docs/numerics.md.
+    """
 
     weight: Tensor
     bias: Tensor
     mult: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor, mult: Tensor, shift: int, out_zp: int, out_bits: int) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, mult: Tensor, shift: int, out_zp: int, out_bits: int
+    ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
@@ -35,4 +39,5 @@ class IntegerLinear(nn.Module):
         return y
 
     def extra_repr(self) -> str:
-        return f"in_features={self.weight.shape[1]}, out_features={self.weight.shape[0]}, out_bits={self.out_bits}"
+        rows, columns = self.weight.shape
+        return f"in_features={columns}, out_features={rows}, out_bits={self.out_bits}"

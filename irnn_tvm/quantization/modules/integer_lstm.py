@@ -30,8 +30,9 @@ class LstmScalars:
 
 
 class IntegerLSTMLayer(nn.Module):
-    """One layer in one direction. Buffers: w_ih int8 [4H, X], w_hh int8 [4H, H], bias, mult_ih, mult_hh int32 [4H],
-    tables int16 [5, 3, P]."""
+    """One layer in one direction. Buffers: w_ih int8 [4H, X], w_hh int8 [4H, H], bias, mult_ih, mult_hh int32
+    [4H], tables int16 [5, 3, P].
+    """
 
     w_ih: Tensor
     w_hh: Tensor
@@ -60,7 +61,8 @@ class IntegerLSTMLayer(nn.Module):
             c0 = x.new_full((x.shape[1], hidden), s.cell_zp, dtype=dtype)
         result: tuple[Tensor, Tensor, Tensor] = torch.ops.irnn.lstm(
             x, h0, c0, self.w_ih, self.w_hh, self.bias, self.mult_ih, self.mult_hh, list(s.gate_shift),
-            list(s.gate_zp), s.gate_bits, self.tables, list(s.table_shift), list(s.act_zp), s.f_mult, s.i_mult,
+            list(s.gate_zp), s.gate_bits, self.tables, list(s.table_shift), list(s.act_zp), s.f_mult,
+            s.i_mult,
             s.cell_shift, s.cell_zp, s.cell_bits, s.h_mult, s.h_shift, s.h_zp, self.reverse,
         )  # fmt: skip
         return result
@@ -70,8 +72,9 @@ class IntegerLSTMLayer(nn.Module):
 
 
 class IntegerLSTM(nn.Module):
-    """Stacked, possibly bidirectional layers with the calling conventions of nn.LSTM (batch_first, unbatched) or,
-    with cell=True, of nn.LSTMCell."""
+    """Stacked, possibly bidirectional layers with the calling conventions of nn.LSTM (batch_first, unbatched)
+    or, with cell=True, of nn.LSTMCell.
+    """
 
     def __init__(self, layers: list[list[IntegerLSTMLayer]], batch_first: bool, cell: bool) -> None:
         super().__init__()
@@ -79,7 +82,9 @@ class IntegerLSTM(nn.Module):
         self.batch_first = batch_first
         self.cell = cell
 
-    def forward(self, x: Tensor, h0: Tensor | None = None, c0: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, h0: Tensor | None = None, c0: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns (y, h, c); for a cell y is the time-major output of its single step, which nobody needs."""
         rank = x.dim()
         batch_axis = 1
@@ -100,7 +105,8 @@ class IntegerLSTM(nn.Module):
         return (y.permute(1, 0, 2) if self.batch_first else y), h, c
 
     def _run(self, x: Tensor, h0: Tensor | None, c0: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        last_h, last_c = [], []
+        last_h: list[Tensor] = []
+        last_c: list[Tensor] = []
         for directions in self.layers:
             outputs = []
             for layer in directions:  # type: ignore[attr-defined]

@@ -9,10 +9,11 @@ BINS_PER_SIDE = 2048
 
 
 class Histogram:
-    """Counts of values over [-limit, limit], limit a power of two that doubles whenever a larger value arrives.
+    """Counts of values over [-limit, limit], limit a power of two that doubles whenever a larger value
+    arrives.
 
-    Doubling merges pairs of neighbouring bins, so no earlier value is lost and the order of batches does not matter
-    beyond the bin width (limit / 2048).
+    Doubling merges pairs of neighbouring bins, so no earlier value is lost and the order of batches does not
+    matter beyond the bin width (limit / 2048).
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,8 @@ class Histogram:
         return float(np.interp(lo, edges, cumulative) + 1.0 - np.interp(hi, edges, cumulative))
 
     def on_grid(self, scale: float, zero_point: int, bits: int) -> np.ndarray:
-        """How many values fall on each integer q of a grid real = scale * (q - zero_point). float64 [2**bits].
+        """How many values fall on each integer q of a grid real = scale * (q - zero_point). float64
+        [2**bits].
 
         Values beyond the grid count at its ends, where saturation puts them.
         """

@@ -44,5 +44,6 @@ class MseObserver(Observer):
         used = self.histogram.counts > 0
         values, counts = self.histogram.centers()[used], self.histogram.counts[used]
         inside = np.clip(values, low, high)
-        # Within the range the rounding error is uniform; a value exactly on the clipped part adds its distance.
+        # Within the range the rounding error is uniform; a value exactly on the clipped part adds its
+        # distance.
         return float((counts * (values - inside) ** 2).sum() + counts.sum() * scale * scale / 12.0)

@@ -4,7 +4,9 @@ from irnn_tvm.quantization.observers.base import Observer
 
 
 class PercentileObserver(Observer):
-    """The values between which `percentile` per cent of the data lie, the rest split evenly between both ends."""
+    """The values between which `percentile` per cent of the data lie, the rest split evenly between both
+    ends.
+    """
 
     name = "percentile"
 

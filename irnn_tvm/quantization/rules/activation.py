@@ -24,8 +24,10 @@ MODULES = (
     nn.Hardsigmoid, nn.LogSigmoid, nn.Mish, nn.Softsign, nn.Tanhshrink, nn.PReLU,
 )  # fmt: skip
 FUNCTIONS = (
-    torch.sigmoid, torch.tanh, F.sigmoid, F.tanh, F.gelu, F.silu, F.softplus, F.elu, F.selu, F.celu, F.leaky_relu,
-    F.hardswish, F.hardsigmoid, F.logsigmoid, F.mish, F.softsign, F.tanhshrink, torch.exp, torch.abs, torch.square,
+    torch.sigmoid, torch.tanh, F.sigmoid, F.tanh, F.gelu, F.silu, F.softplus, F.elu, F.selu, F.celu,
+    F.leaky_relu,
+    F.hardswish, F.hardsigmoid, F.logsigmoid, F.mish, F.softsign, F.tanhshrink, torch.exp, torch.abs,
+    torch.square,
     torch.selu, torch.celu, torch.special.expit, torch.sin, torch.cos, torch.erf,
 )  # fmt: skip
 METHODS = ("sigmoid", "tanh", "exp", "abs", "square", "sin", "cos", "erf")

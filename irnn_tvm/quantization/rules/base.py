@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Op:
-    """One captured node. Subclasses set `value` in `plan`, may look at floats in `observe`, and emit integers."""
+    """One captured node. Subclasses set `value` in `plan`, may look at floats in `observe`, and emit
+    integers.
+    """
 
     kind = "op"  # name in the report
 
@@ -24,9 +26,13 @@ class Op:
         self.planner = planner
         self.config = planner.config
         self.node = node
-        self.module: nn.Module | None = planner.captured.modules[str(node.target)] if node.op == "call_module" else None
+        self.module: nn.Module | None = (
+            planner.captured.modules[str(node.target)] if node.op == "call_module" else None
+        )
         scope = node.meta.get("scope") or ""
-        self.label = str(node.target) if node.op == "call_module" else f"{scope}.{node.name}" if scope else node.name
+        self.label = (
+            str(node.target) if node.op == "call_module" else f"{scope}.{node.name}" if scope else node.name
+        )
         self.value: Value = self.plan()
 
     def plan(self) -> Value:
@@ -35,6 +41,9 @@ class Op:
 
     def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Sees the concrete float arguments and result of every calibration batch."""
+
+    def refine(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Sees the same once more, when all quantization parameters are known."""
 
     def emit(self, emitter: Emitter) -> Any:
         """Adds integer nodes to the emitter's graph and returns the (nested) node of the result."""
@@ -50,7 +59,9 @@ class Op:
         """The slot of a float tensor argument; registers what it is used for."""
         value = self.planner.value(argument)
         if not isinstance(value, Slot):
-            raise self.refuse(f"its operand {argument} is {_describe(value)}, not a float tensor of the model")
+            raise self.refuse(
+                f"its operand {argument} is {_describe(value)}, not a float tensor of the model"
+            )
         value.add_use(use)
         return value
 

@@ -15,13 +15,15 @@ from irnn_tvm.quantization.slots import Slot, Value
 
 @Registry.register(
     modules=(nn.ReLU, nn.ReLU6, nn.Hardtanh),
-    functions=(F.relu, F.relu_, torch.relu, torch.relu_, F.relu6, F.hardtanh, F.hardtanh_, torch.clamp, torch.clip,
+    functions=(F.relu, F.relu_, torch.relu, torch.relu_, F.relu6, F.hardtanh, F.hardtanh_, torch.clamp,
+               torch.clip,
                torch.clamp_min, torch.clamp_max),
     methods=("relu", "clamp", "clip", "clamp_min", "clamp_max"),
 )  # fmt: skip
 class ClampOp(Op):
-    """Keeps the slot of its input. Directly after an operator that rescales, the observed range is the clamped one,
-    so that the operator's own saturation does (most of) the work."""
+    """Keeps the slot of its input. Directly after an operator that rescales, the observed range is the
+    clamped one, so that the operator's own saturation does (most of) the work.
+    """
 
     kind = "clamp"
 

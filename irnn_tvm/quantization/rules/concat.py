@@ -49,7 +49,9 @@ class ConcatOp(Op):
         nodes = list(emitter.env[listed]) if isinstance(listed, fx.Node) else [emitter.env[n] for n in listed]
         if isinstance(self.value, Slot):
             out = self.value
-            nodes = [emitter.to(n, p.qparams, out, self.label) for n, p in zip(nodes, self.parts, strict=True)]
+            nodes = [
+                emitter.to(n, p.qparams, out, self.label) for n, p in zip(nodes, self.parts, strict=True)
+            ]
         rank = self.node.meta["value"].dim()
         dim = int(self.plain(self.argument(1, "dim", 0), "dim"))
         dim = dim + rank if dim < 0 else dim

@@ -1,4 +1,6 @@
-"""Constants: parameters, buffers and literals that a graph uses as tensors, and what is computed from them alone."""
+"""Constants: parameters, buffers and literals that a graph uses as tensors, and what is computed from them
+alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from irnn_tvm.quantization.slots import Index, Slot, Value
 
 
 class ConstantOp(Op):
-    """A parameter or buffer; quantized with gate_bits, or with the parameters of the RNN state that it initialises."""
+    """A parameter or buffer; quantized with gate_bits, or with the parameters of the RNN state that it
+    initialises.
+    """
 
     kind = "constant"
 
@@ -23,13 +27,18 @@ class ConstantOp(Op):
     def _plan(self, value: Any) -> Value:
         if isinstance(value, Tensor) and value.is_floating_point():
             return self.planner.new_slot(
-                f"constant {self.node.target}", bits=self.config.gate_bits, flexible=True, constant=value.detach().cpu()
+                f"constant {self.node.target}",
+                bits=self.config.gate_bits,
+                flexible=True,
+                constant=value.detach().cpu(),
             )
         if isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64):
             return Index(self.node.name)
         if isinstance(value, tuple | list):
             return type(value)(self._plan(v) for v in value)
-        raise self.refuse(f"a constant {getattr(value, 'dtype', type(value).__name__)} has no integer version")
+        raise self.refuse(
+            f"a constant {getattr(value, 'dtype', type(value).__name__)} has no integer version"
+        )
 
     def emit(self, emitter: Emitter) -> Any:
         return self._emit(emitter, self.value, self.node.meta["value"])

@@ -9,16 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from irnn_tvm.quantization.emitter import Emitter
-from irnn_tvm.quantization.fixed_point import (
-    bounded_multiplier,
-    check_accumulators,
-    fit_bias,
-    floor_units,
-    quantize_rows,
-    row_units,
-)
+from irnn_tvm.quantization.fixed_point import bounded_multiplier, quantize_product
 from irnn_tvm.quantization.modules.integer_conv1d import IntegerConv1d
-from irnn_tvm.quantization.rules.base import Op, Registry
+from irnn_tvm.quantization.rules.base import Op, Registry, concrete
 from irnn_tvm.quantization.rules.layer import Layer, float_array
 from irnn_tvm.quantization.slots import Value
 
@@ -36,12 +29,10 @@ class Conv1dLayer(Layer):
         x, y = self.entry.qparams, self.out.qparams
         flat = self.weight.reshape(self.weight.shape[0], -1)
         bias = self.bias if self.bias is not None else np.zeros(flat.shape[0])
-        units = row_units(flat, x.scale)
-        units = fit_bias(floor_units(units, float(units.max())), bias)
-        rows = quantize_rows(flat, x.scale, units)
-        total = np.floor(bias / units + 0.5).astype(np.int64) - x.zero_point * rows.sums()
-        check_accumulators(rows.magnitude(), total, self.name)
-        (mult,), shift = bounded_multiplier([units / y.scale], [rows.magnitude() + np.abs(total)], self.name)
+        rows, total = quantize_product(flat, bias, x, self.statistics(), self.name)
+        (mult,), shift = bounded_multiplier(
+            [rows.effective / y.scale], [rows.magnitude() + np.abs(total)], self.name
+        )
         padding, drop = _padding(self.module)
         return IntegerConv1d(
             torch.from_numpy(rows.weight.reshape(self.weight.shape)),
@@ -69,7 +60,9 @@ class Conv1dOp(Op):
         module = self.module
         assert isinstance(module, nn.Conv1d)
         if module.padding_mode != "zeros":
-            raise self.refuse(f"padding_mode={module.padding_mode!r} has no integer version; supported: 'zeros'")
+            raise self.refuse(
+                f"padding_mode={module.padding_mode!r} has no integer version; supported: 'zeros'"
+            )
         if module not in self.planner.layers:
             weight, bias = self.planner.folded.weights.get(self.node, (module.weight, module.bias))
             self.planner.layers[module] = Conv1dLayer(self, module, weight, bias)
@@ -81,11 +74,30 @@ class Conv1dOp(Op):
     def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         self.layer.observe(args[0] if args else kwargs["input"])
 
+    def refine(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        module = self.layer.module
+        if module.groups == 1:
+            x = concrete(args[0] if args else kwargs["input"])
+            self.layer.refine(_windows(x if x.dim() == 3 else x.unsqueeze(0), module))
+
     def emit(self, emitter: Emitter) -> Any:
         x = self.argument(0, "input")
         source = self.planner.values[x]
         node = emitter.to(emitter.env[x], source.qparams, self.layer.entry, self.layer.name)
         return self.layer.emit(emitter, node)
+
+
+def _windows(x: Tensor, module: nn.Conv1d) -> Tensor:
+    """Every window that the convolution multiplies, [B, T', C * K] in the order of a weight row."""
+    kernel, dilation, stride = module.kernel_size[0], module.dilation[0], module.stride[0]
+    reach = dilation * (kernel - 1)
+    left, right = reach // 2, reach - reach // 2
+    if module.padding != "same":
+        left = right = _padding(module)[0]
+    x = nn.functional.pad(x, (left, right))
+    steps = (x.shape[2] - reach - 1) // stride + 1
+    taps = [x[:, :, k * dilation : k * dilation + (steps - 1) * stride + 1 : stride] for k in range(kernel)]
+    return torch.stack(taps, dim=-1).permute(0, 2, 1, 3).reshape(x.shape[0], steps, -1)
 
 
 def _padding(module: nn.Conv1d) -> tuple[int, int]:

@@ -36,8 +36,9 @@ class _Binary(Op):
         return slot
 
     def operand_node(self, emitter: Emitter, position: int, operand: Slot | float) -> tuple[Any, QParams]:
-        """The integer node and parameters of an operand; a number becomes a one-element constant, exact but for the
-        rounding of its multiplier."""
+        """The integer node and parameters of an operand; a number becomes a one-element constant, exact but
+        for the rounding of its multiplier.
+        """
         if isinstance(operand, Slot):
             name = "input" if position == 0 else "other"
             return emitter.env[self.argument(position, name)], operand.qparams
@@ -88,11 +89,14 @@ class AddOp(_Binary):
         mult, shift = bounded_multiplier(real, bound, self.label)
         signs = [1 if f >= 0 else -1 for f in self.factors]
         m_a, m_b = int(mult[0][0]) * signs[0], int(mult[1][0]) * signs[1]
-        return emitter.call("add", a, b, qa.zero_point, qb.zero_point, m_a, m_b, shift, out.zero_point, out.bits)
+        return emitter.call(
+            "add", a, b, qa.zero_point, qb.zero_point, m_a, m_b, shift, out.zero_point, out.bits
+        )
 
 
 @Registry.register(
-    functions=(operator.mul, operator.imul, torch.mul, torch.multiply, operator.truediv, operator.itruediv, torch.div,
+    functions=(operator.mul, operator.imul, torch.mul, torch.multiply, operator.truediv, operator.itruediv,
+               torch.div,
                torch.divide, torch.true_divide, operator.neg, torch.neg),
     methods=("mul", "multiply", "div", "divide", "true_divide", "mul_", "div_", "neg"),
 )  # fmt: skip
@@ -137,4 +141,6 @@ class MulOp(_Binary):
         (a, qa), (b, qb) = self.operand_node(emitter, 0, self.a), self.operand_node(emitter, 1, self.b)
         bound = 1 << (qa.bits + (qa.zero_point != 0) + qb.bits + (qb.zero_point != 0) - 2)
         mult, shift = bounded_multiplier([qa.scale * qb.scale / out.scale], [bound], self.label)
-        return emitter.call("mul", a, b, qa.zero_point, qb.zero_point, int(mult[0][0]), shift, out.zero_point, out.bits)
+        return emitter.call(
+            "mul", a, b, qa.zero_point, qb.zero_point, int(mult[0][0]), shift, out.zero_point, out.bits
+        )

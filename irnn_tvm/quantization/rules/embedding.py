@@ -26,7 +26,9 @@ class EmbeddingLayer(Layer):
 
     def build(self) -> nn.Module:
         q = self.out.qparams
-        return IntegerEmbedding(torch.from_numpy(q.quantize(self.weight.double().cpu().numpy())).to(torch.int8))
+        return IntegerEmbedding(
+            torch.from_numpy(q.quantize(self.weight.double().cpu().numpy())).to(torch.int8)
+        )
 
 
 @Registry.register(modules=(nn.Embedding,), functions=(F.embedding,))
@@ -50,7 +52,9 @@ class EmbeddingOp(Op):
     def _weight(self) -> Tensor:
         if isinstance(self.module, nn.Embedding):
             if self.module.max_norm is not None:
-                raise self.refuse("max_norm rewrites the table at run time; apply it to the weights once instead")
+                raise self.refuse(
+                    "max_norm rewrites the table at run time; apply it to the weights once instead"
+                )
             return self.module.weight
         if self.argument(3, "max_norm") is not None:
             raise self.refuse("max_norm rewrites the table at run time; apply it to the weights once instead")

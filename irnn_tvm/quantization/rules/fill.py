@@ -19,7 +19,9 @@ METHODS = ("new_zeros", "new_ones", "new_full")
     methods=METHODS,
 )
 class FillOp(Op):
-    """A zero tensor given to an RNN as its state costs nothing; elsewhere it is created with the quantized value."""
+    """A zero tensor given to an RNN as its state costs nothing; elsewhere it is created with the quantized
+    value.
+    """
 
     kind = "fill"
 

@@ -12,8 +12,9 @@ from irnn_tvm.nn.gru import GRU
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.fixed_point import bounded_multiplier, check_accumulators
-from irnn_tvm.quantization.float_gru import trace_gru
+from irnn_tvm.quantization.float_gru import GruTrace, trace_gru
 from irnn_tvm.quantization.modules.integer_gru import GruScalars, IntegerGRU, IntegerGRULayer
+from irnn_tvm.quantization.rounding import Moments
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Internal, Layer
 from irnn_tvm.quantization.rules.recurrent import (
@@ -25,6 +26,8 @@ from irnn_tvm.quantization.rules.recurrent import (
     int32,
     joint_bias,
     layered_state,
+    previous,
+    statistics_of,
     time_major,
     wide_qparams,
 )
@@ -40,8 +43,10 @@ def _state_grid(bits: int) -> QParams:
 
 
 class GruLayer(Layer):
-    """output: the int8 copy of the state that products and readers of y see, a slot per layer. state: one for all.
-    gates: an observer per layer, direction and gate; inner: of W_hn h + b_hn (reset after) or r * h (before)."""
+    """output: the int8 copy of the state that products and readers of y see, a slot per layer. state: one for
+    all. gates: an observer per layer, direction and gate; inner: of W_hn h + b_hn (reset after) or r * h
+    (before).
+    """
 
     def __init__(self, op: Op, module: nn.GRU | nn.GRUCell) -> None:
         super().__init__(op.planner, op.label)
@@ -57,31 +62,52 @@ class GruLayer(Layer):
         bits = config.gru_state_bits
         fixed = _state_grid if bits == 16 else None
         self.state = new(f"{op.label} state", tensor_class="hidden", bits=bits, fixed=fixed, fixed_until=1.0)
+        compensated = config.weight_rounding == "compensated"
+        size = module.hidden_size
+        # Of the int8 state and of r * h in each direction, and of the input of layers after the first.
+        self.seen_h = [[Moments(size) if compensated else None for _ in ds] for ds in self.weights]
+        self.seen_inner = [[Moments(size) if compensated else None for _ in ds] for ds in self.weights]
+        self.seen_x = [Moments(size * len(self.weights[0])) if compensated else None for _ in self.weights]
         self.gates = [
             [[config.observer("gate") for _ in GATES] for _ in directions] for directions in self.weights
         ]
         inner_class = "gate" if self.reset_after else "hidden"
         self.inner = [[config.observer(inner_class) for _ in directions] for directions in self.weights]
 
-    def trace(self, x: Tensor, h0: Tensor | None) -> None:
-        """Runs the float layer on time-major x and stacked states, showing everything to the observers."""
+    def trace(self, x: Tensor, h0: Tensor | None, refine: bool) -> None:
+        """Runs the float layer on time-major x and stacked states. Shows everything to the observers or, when
+        refining, the operands of the products to the moments."""
         index = 0
         for k, directions in enumerate(self.weights):
             outputs = []
-            seen = (self.output[k].root.observer, self.state.root.observer)
+            if refine and k > 0 and (moments := self.seen_x[k]) is not None:
+                moments.update(x, self.output[k - 1].qparams)
             for d, w in enumerate(directions):
                 h = h0[index] if h0 is not None else x.new_zeros(x.shape[1], self.module.hidden_size)
                 found = trace_gru(x, h, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.reverse, self.reset_after)
-                for observer, gate in zip(self.gates[k][d], found.gates.chunk(3, dim=-1), strict=True):
-                    observer.update(gate)
-                self.inner[k][d].update(found.inner)
-                for observer in seen:
-                    if h0 is not None:
-                        observer.update(h)
-                    observer.update(found.hidden)
+                if refine:
+                    self._refine(k, d, found, previous(found.hidden, h, w.reverse))
+                else:
+                    self._show(k, d, found, h if h0 is not None else None)
                 outputs.append(found.hidden)
                 index += 1
             x = torch.cat(outputs, dim=-1)
+
+    def _show(self, k: int, d: int, found: GruTrace, h: Tensor | None) -> None:
+        for observer, gate in zip(self.gates[k][d], found.gates.chunk(3, dim=-1), strict=True):
+            observer.update(gate)
+        self.inner[k][d].update(found.inner)
+        for observer in (self.output[k].root.observer, self.state.root.observer):
+            if h is not None:
+                observer.update(h)
+            observer.update(found.hidden)
+
+    def _refine(self, k: int, d: int, found: GruTrace, read: Tensor) -> None:
+        state, inner = self.seen_h[k][d], self.seen_inner[k][d]
+        if state is not None:
+            state.update(read, self.output[k].qparams)
+        if inner is not None and not self.reset_after:
+            inner.update(found.inner, self._inner(k, d))
 
     def build(self) -> nn.Module:
         layers = []
@@ -89,7 +115,7 @@ class GruLayer(Layer):
             source = self.entry if k == 0 else self.output[k - 1]
             layers.append([self._direction(source, k, d, w) for d, w in enumerate(directions)])
         cell = isinstance(self.module, nn.GRUCell)
-        return IntegerGRU(layers, not cell and self.module.batch_first, cell)
+        return IntegerGRU(layers, not cell and bool(self.module.batch_first), cell)
 
     def _direction(self, source: Slot, k: int, d: int, w: DirectionWeights) -> IntegerGRULayer:
         config = self.planner.config
@@ -104,16 +130,19 @@ class GruLayer(Layer):
         if self.reset_after:
             own_bias[n_rows] = b_hh[n_rows]
         fold = [True, True, not self.reset_after]
-        rows = gate_rows(w.w_ih, w.w_hh, b_ih + b_hh - own_bias, own_bias, x, recurrent, fold, name)
+        seen_h = statistics_of(self.seen_h[k][d])
+        seen_n = seen_h if self.reset_after else statistics_of(self.seen_inner[k][d])
+        seen = (self.statistics() if k == 0 else statistics_of(self.seen_x[k]), [seen_h, seen_h, seen_n])
+        rows = gate_rows(w.w_ih, w.w_hh, b_ih + b_hh - own_bias, own_bias, x, recurrent, fold, seen, name)
         grids = [gate_qparams(o, f, config) for o, f in zip(self.gates[k][d], FUNCTIONS, strict=True)]
-        observer, seen, out = self.inner[k][d], self.state.root.observer, self.output[k].root.observer
+        observer, kept, out = self.inner[k][d], self.state.root.observer, self.output[k].root.observer
         self.internals[k, d] = [
             *(
                 Internal(f"gate {n}", q, o.low, o.high, FLAT[f, q.bits])
                 for n, q, o, f in zip(GATES, grids, self.gates[k][d], FUNCTIONS, strict=True)
             ),
             Internal("W_hn h + b_hn" if self.reset_after else "r * h", inner, observer.low, observer.high),
-            Internal("state", state, seen.low, seen.high),
+            Internal("state", state, kept.low, kept.high),
             Internal("hidden state", h8, out.low, out.high),
         ]
         tables = fit_tables(FUNCTIONS, grids, self.gates[k][d], config)
@@ -123,7 +152,9 @@ class GruLayer(Layer):
         for gate in range(2 if self.reset_after else 3):
             r = slice(gate * size, (gate + 1) * size)
             real = [rows.ih.effective[r] / grids[gate].scale, rows.hh.effective[r] / grids[gate].scale]
-            (m_ih, m_hh), shift = bounded_multiplier(real, [rows.ih_bound[r], rows.hh_bound[r]], f"{name} {GATES[gate]}")
+            (m_ih, m_hh), shift = bounded_multiplier(
+                real, [rows.ih_bound[r], rows.hh_bound[r]], f"{name} {GATES[gate]}"
+            )
             mult_ih.append(torch.from_numpy(m_ih))
             mult_hh.append(torch.from_numpy(m_hh))
             gate_shift.append(shift)
@@ -132,12 +163,13 @@ class GruLayer(Layer):
         if self.reset_after:
             units = rows.hh.effective[n_rows]
             sums = rows.hh.sums()[n_rows]
-            hn_bias = np.floor(b_hh[n_rows] / units + 0.5).astype(np.int64) - h8.zero_point * sums
+            hn_bias = np.floor(rows.own_bias[n_rows] / units + 0.5).astype(np.int64) - h8.zero_point * sums
             check_accumulators(rows.hh.magnitude()[n_rows], hn_bias, f"{name} (recurrent weights of n)")
             bias_hn = int32(hn_bias)
             bound = rows.hh.magnitude()[n_rows] + np.abs(hn_bias)
             (m_hh,), hn_shift = bounded_multiplier([units / inner.scale], [bound], f"{name} hn")
-            real = [rows.ih.effective[n_rows] / grids[2].scale, s_r * inner.scale / grids[2].scale]
+            rn = np.atleast_1d(s_r * inner.scale / grids[2].scale)
+            real = [rows.ih.effective[n_rows] / grids[2].scale, rn]
             (m_ih, m_rn), shift = bounded_multiplier(
                 real, [rows.ih_bound[n_rows], unit << (config.gate_bits - 1)], f"{name} n"
             )
@@ -151,9 +183,13 @@ class GruLayer(Layer):
             )
             rh_mult, rh_zp = int(m_rh[0]), inner.zero_point
         (n_mult, h_mult), state_shift = bounded_multiplier(
-            [s_z * s_n / state.scale, s_z], [unit << (config.gate_bits - 1), unit << state.bits], f"{name} state update"
+            [s_z * s_n / state.scale, s_z],
+            [unit << (config.gate_bits - 1), unit << state.bits],
+            f"{name} state update",
         )
-        (out_mult,), out_shift = bounded_multiplier([state.scale / h8.scale], [1 << (state.bits + 1)], f"{name} output")
+        (out_mult,), out_shift = bounded_multiplier(
+            [state.scale / h8.scale], [1 << (state.bits + 1)], f"{name} output"
+        )
         buffers = {
             "w_ih": torch.from_numpy(rows.ih.weight),
             "w_hh": torch.from_numpy(rows.hh.weight),
@@ -223,11 +259,20 @@ class GruOp(Op):
         return self.layer.state if self.is_cell else (self.layer.output[-1], self.layer.state)
 
     def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self._trace(args, kwargs, False)
+
+    def refine(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self._trace(args, kwargs, True)
+
+    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], refine: bool) -> None:
         x = args[0] if args else kwargs["input"]
-        self.layer.observe(x)
+        if refine:
+            self.layer.refine(x)
+        else:
+            self.layer.observe(x)
         hx = args[1] if len(args) > 1 else kwargs.get("hx")
         h0 = layered_state(self.module, hx) if hx is not None and self.state is not None else None
-        self.layer.trace(time_major(self.module, x), h0)
+        self.layer.trace(time_major(self.module, x), h0, refine)
 
     def emit(self, emitter: Emitter) -> Any:
         x = self.argument(0, "input")

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.quantization.emitter import Emitter
+from irnn_tvm.quantization.rounding import Moments, Statistics
 from irnn_tvm.quantization.slots import Slot
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 
 class Entry(Slot):
-    """The int8 input of a layer: the parameters of its operand where those are int8 and all calls agree on them,
-    parameters of its own otherwise, and then the operands are requantized on entry."""
+    """The int8 input of a layer: the parameters of its operand where those are int8 and all calls agree on
+    them, parameters of its own otherwise, and then the operands are requantized on entry.
+    """
 
     sources: list[Slot]
 
@@ -31,8 +33,9 @@ class Entry(Slot):
 
 @dataclass(frozen=True)
 class Internal:
-    """A tensor inside a recurrent operator. flat: the function that reads it is constant beyond +-flat, so clipping
-    there changes nothing."""
+    """A tensor inside a recurrent operator. flat: the function that reads it is constant beyond +-flat, so
+    clipping there changes nothing.
+    """
 
     name: str
     qparams: QParams
@@ -50,6 +53,7 @@ class Layer:
         self.entry = Entry(f"{name} input", planner.config, bits=8)
         self.entry.sources = []
         self.internals: dict[tuple[int, int], list[Internal]] = {}
+        self.moments: Moments | None = None
         self.path: str | None = None
 
     def call(self, source: Slot) -> None:
@@ -59,6 +63,17 @@ class Layer:
     def observe(self, x: Tensor) -> None:
         """Sees the float operand of one call."""
         self.entry.observer.update(x)
+
+    def refine(self, x: Tensor) -> None:
+        """Sees the float operand vectors [..., K] again, when the entry's parameters are known."""
+        if self.planner.config.weight_rounding == "compensated":
+            if self.moments is None:
+                self.moments = Moments(x.shape[-1])
+            self.moments.update(x, self.entry.qparams)
+
+    def statistics(self) -> Statistics | None:
+        """What rounding of the weights may use; None for plain rounding."""
+        return self.moments.statistics() if self.moments is not None else None
 
     def build(self) -> nn.Module:
         """The integer layer. Raises CalibrationError or AccumulatorOverflowError."""

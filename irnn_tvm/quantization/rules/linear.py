@@ -11,14 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from irnn_tvm.quantization.emitter import Emitter
-from irnn_tvm.quantization.fixed_point import (
-    bounded_multiplier,
-    check_accumulators,
-    fit_bias,
-    floor_units,
-    quantize_rows,
-    row_units,
-)
+from irnn_tvm.quantization.fixed_point import bounded_multiplier, quantize_product
 from irnn_tvm.quantization.modules.integer_linear import IntegerLinear
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Layer, float_array
@@ -36,12 +29,10 @@ class LinearLayer(Layer):
     def build(self) -> nn.Module:
         x, y = self.entry.qparams, self.out.qparams
         bias = self.bias if self.bias is not None else np.zeros(self.weight.shape[0])
-        units = row_units(self.weight, x.scale)
-        units = fit_bias(floor_units(units, float(units.max())), bias)
-        rows = quantize_rows(self.weight, x.scale, units)
-        total = np.floor(bias / units + 0.5).astype(np.int64) - x.zero_point * rows.sums()
-        check_accumulators(rows.magnitude(), total, self.name)
-        (mult,), shift = bounded_multiplier([units / y.scale], [rows.magnitude() + np.abs(total)], self.name)
+        rows, total = quantize_product(self.weight, bias, x, self.statistics(), self.name)
+        (mult,), shift = bounded_multiplier(
+            [rows.effective / y.scale], [rows.magnitude() + np.abs(total)], self.name
+        )
         return IntegerLinear(
             torch.from_numpy(rows.weight),
             torch.from_numpy(total.astype(np.int32)),
@@ -52,7 +43,9 @@ class LinearLayer(Layer):
         )
 
 
-@Registry.register(modules=(nn.Linear,), functions=(F.linear, torch.matmul, operator.matmul), methods=("matmul",))
+@Registry.register(
+    modules=(nn.Linear,), functions=(F.linear, torch.matmul, operator.matmul), methods=("matmul",)
+)
 class LinearOp(Op):
     """y = x W^T + b."""
 
@@ -74,7 +67,9 @@ class LinearOp(Op):
         if self.module is not None:
             assert isinstance(self.module, nn.Linear)
             return LinearLayer(self, self.module.weight, self.module.bias)
-        weight = self.constant(self.argument(1, "weight" if self.node.target is F.linear else "other"), "its matrix")
+        weight = self.constant(
+            self.argument(1, "weight" if self.node.target is F.linear else "other"), "its matrix"
+        )
         if self.node.target is F.linear:
             bias = self.argument(2, "bias")
             return LinearLayer(self, weight, self.constant(bias, "its bias") if bias is not None else None)
@@ -85,12 +80,17 @@ class LinearOp(Op):
     def constant(self, argument: Any, what: str) -> Tensor:
         value = self.planner.values[argument] if isinstance(argument, fx.Node) else None
         if not isinstance(value, Slot) or value.constant is None:
-            raise self.refuse(f"{what} must be a parameter or a constant; products of two activations are unsupported")
+            raise self.refuse(
+                f"{what} must be a parameter or a constant; products of two activations are unsupported"
+            )
         found: Tensor = argument.meta["value"]
         return found
 
     def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         self.layer.observe(args[0] if args else kwargs["input"])
+
+    def refine(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self.layer.refine(args[0] if args else kwargs["input"])
 
     def emit(self, emitter: Emitter) -> Any:
         x = self.argument(0, "input")

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.fixed_point import bounded_multiplier
-from irnn_tvm.quantization.float_lstm import trace_lstm
+from irnn_tvm.quantization.float_lstm import LstmTrace, trace_lstm
 from irnn_tvm.quantization.modules.integer_lstm import IntegerLSTM, IntegerLSTMLayer, LstmScalars
+from irnn_tvm.quantization.rounding import Moments
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Internal, Layer
 from irnn_tvm.quantization.rules.recurrent import (
@@ -23,7 +24,9 @@ from irnn_tvm.quantization.rules.recurrent import (
     joint_bias,
     layered_state,
     only_indexed,
+    previous,
     reads,
+    statistics_of,
     time_major,
 )
 from irnn_tvm.quantization.slots import Slot, Value
@@ -48,6 +51,11 @@ class LstmLayer(Layer):
             for k in range(len(self.weights))
         ]
         self.cell = new(f"{op.label} cell state", tensor_class="cell", bits=config.cell_bits, symmetric=True)
+        compensated = config.weight_rounding == "compensated"
+        size = module.hidden_size
+        # Of the state in each direction, and of the input of layers after the first.
+        self.seen_h = [[Moments(size) if compensated else None for _ in ds] for ds in self.weights]
+        self.seen_x = [Moments(size * len(self.weights[0])) if compensated else None for _ in self.weights]
         self.gates = [
             [[config.observer("gate") for _ in GATES] for _ in directions] for directions in self.weights
         ]
@@ -57,27 +65,35 @@ class LstmLayer(Layer):
         for slot in self.hidden[1:]:
             slot.follow(self.hidden[0])
 
-    def trace(self, x: Tensor, h0: Tensor | None, c0: Tensor | None) -> None:
-        """Runs the float layer on time-major x and stacked states, showing everything to the observers."""
+    def trace(self, x: Tensor, h0: Tensor | None, c0: Tensor | None, refine: bool) -> None:
+        """Runs the float layer on time-major x and stacked states. Shows everything to the observers or, when
+        refining, the operands of the products to the moments."""
         index = 0
         size = self.module.hidden_size
         for k, directions in enumerate(self.weights):
-            hidden = self.hidden[k].root.observer
             outputs = []
+            if refine and k > 0 and (moments := self.seen_x[k]) is not None:
+                moments.update(x, self.hidden[k - 1].qparams)
             for d, w in enumerate(directions):
                 h = h0[index] if h0 is not None else x.new_zeros(x.shape[1], size)
                 c = c0[index] if c0 is not None else x.new_zeros(x.shape[1], size)
-                for state, given, observer in ((h, h0, hidden), (c, c0, self.cell.root.observer)):
-                    if given is not None:
-                        observer.update(state)
                 found = trace_lstm(x, h, c, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.reverse)
-                for observer, gate in zip(self.gates[k][d], found.gates.chunk(4, dim=-1), strict=True):
-                    observer.update(gate)
-                self.cell.root.observer.update(found.cell)
-                hidden.update(found.hidden)
+                if not refine:
+                    self._show(k, d, found, h if h0 is not None else None, c if c0 is not None else None)
+                elif (moments := self.seen_h[k][d]) is not None:
+                    moments.update(previous(found.hidden, h, w.reverse), self.hidden[k].qparams)
                 outputs.append(found.hidden)
                 index += 1
             x = torch.cat(outputs, dim=-1)
+
+    def _show(self, k: int, d: int, found: LstmTrace, h: Tensor | None, c: Tensor | None) -> None:
+        hidden, cell = self.hidden[k].root.observer, self.cell.root.observer
+        for observer, first, rest in ((hidden, h, found.hidden), (cell, c, found.cell)):
+            if first is not None:
+                observer.update(first)
+            observer.update(rest)
+        for observer, gate in zip(self.gates[k][d], found.gates.chunk(4, dim=-1), strict=True):
+            observer.update(gate)
 
     def build(self) -> nn.Module:
         layers = []
@@ -85,14 +101,16 @@ class LstmLayer(Layer):
             source = self.entry if k == 0 else self.hidden[k - 1]
             layers.append([self._direction(source, k, d, w) for d, w in enumerate(directions)])
         cell = isinstance(self.module, nn.LSTMCell)
-        return IntegerLSTM(layers, not cell and self.module.batch_first, cell)
+        return IntegerLSTM(layers, not cell and bool(self.module.batch_first), cell)
 
     def _direction(self, source: Slot, k: int, d: int, w: DirectionWeights) -> IntegerLSTMLayer:
         config = self.planner.config
         name = f"{self.name} layer {k}{' reverse' if w.reverse else ''}"
         x, h, c = source.qparams, self.hidden[k].qparams, self.cell.qparams
         b_ih, b_hh = joint_bias(w)
-        rows = gate_rows(w.w_ih, w.w_hh, b_ih + b_hh, 0.0 * b_hh, x, [h] * 4, [True] * 4, name)
+        seen_h = statistics_of(self.seen_h[k][d])
+        seen = (self.statistics() if k == 0 else statistics_of(self.seen_x[k]), [seen_h] * 4)
+        rows = gate_rows(w.w_ih, w.w_hh, b_ih + b_hh, 0.0 * b_hh, x, [h] * 4, [True] * 4, seen, name)
         observers = self.gates[k][d]
         grids = [gate_qparams(o, f, config) for o, f in zip(observers, FUNCTIONS, strict=False)]
         mult_ih, mult_hh, gate_shift = [], [], []
@@ -100,7 +118,9 @@ class LstmLayer(Layer):
         for gate, grid in enumerate(grids):
             r = slice(gate * size, (gate + 1) * size)
             real = [rows.ih.effective[r] / grid.scale, rows.hh.effective[r] / grid.scale]
-            (m_ih, m_hh), shift = bounded_multiplier(real, [rows.ih_bound[r], rows.hh_bound[r]], f"{name} {GATES[gate]}")
+            (m_ih, m_hh), shift = bounded_multiplier(
+                real, [rows.ih_bound[r], rows.hh_bound[r]], f"{name} {GATES[gate]}"
+            )
             mult_ih.append(torch.from_numpy(m_ih))
             mult_hh.append(torch.from_numpy(m_hh))
             gate_shift.append(shift)
@@ -171,7 +191,9 @@ class LstmOp(Op):
             return self.layer.hidden[-1], (self.layer.hidden[0], self.layer.cell)
         # h_n[-1] and the like: every layer keeps its own parameters, h_n is a tuple of states.
         self.stack = False
-        states = tuple(slot for slot, ds in zip(self.layer.hidden, self.layer.weights, strict=True) for _ in ds)
+        states = tuple(
+            slot for slot, ds in zip(self.layer.hidden, self.layer.weights, strict=True) for _ in ds
+        )
         return self.layer.hidden[-1], (states, self.layer.cell)
 
     def _states(self) -> tuple[Slot | None, Slot | None]:
@@ -193,12 +215,21 @@ class LstmOp(Op):
         return found[0], found[1]
 
     def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self._trace(args, kwargs, False)
+
+    def refine(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self._trace(args, kwargs, True)
+
+    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], refine: bool) -> None:
         x = args[0] if args else kwargs["input"]
-        self.layer.observe(x)
+        if refine:
+            self.layer.refine(x)
+        else:
+            self.layer.observe(x)
         hx = args[1] if len(args) > 1 else kwargs.get("hx")
         given = [None, None] if hx is None else [layered_state(self.module, s) for s in hx]
         h0, c0 = (g if s is not None else None for g, s in zip(given, self.states, strict=True))
-        self.layer.trace(time_major(self.module, x), h0, c0)
+        self.layer.trace(time_major(self.module, x), h0, c0, refine)
 
     def emit(self, emitter: Emitter) -> Any:
         x = self.argument(0, "input")

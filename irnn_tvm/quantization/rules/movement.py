@@ -14,7 +14,8 @@ from irnn_tvm.quantization.slots import Index, Slot, Static, Value
 
 METHODS = (
     "permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "view", "view_as", "reshape",
-    "reshape_as", "flatten", "unflatten", "unsqueeze", "squeeze", "select", "narrow", "chunk", "split", "unbind",
+    "reshape_as", "flatten", "unflatten", "unsqueeze", "squeeze", "select", "narrow", "chunk", "split",
+    "unbind",
     "tensor_split", "contiguous", "clone", "detach", "expand", "expand_as", "repeat", "flip",
 )  # fmt: skip
 FUNCTIONS = (
@@ -68,7 +69,10 @@ class NothingOp(Op):
 
     def _trains(self) -> bool:
         default = self.node.target is not torch.dropout
-        return bool(self.argument(2, "train" if not default else "training", default)) and self.argument(1, "p", 0.5) > 0
+        return (
+            bool(self.argument(2, "train" if not default else "training", default))
+            and self.argument(1, "p", 0.5) > 0
+        )
 
     def emit(self, emitter: Emitter) -> Any:
         return emitter.env[self.argument(0, "input")]
@@ -109,7 +113,7 @@ class GetItemOp(Op):
         source = self.planner.value(self.node.args[0])
         if isinstance(source, tuple | list | dict):
             key: Any = self.node.args[1]
-            return emitter.env[self.node.args[0]][key]  # type: ignore[index]
+            return emitter.env[self.node.args[0]][key]
         return emitter.copy(self.node)
 
 

@@ -22,6 +22,7 @@ from irnn_tvm.quantization.fixed_point import (
     row_units,
 )
 from irnn_tvm.quantization.observers import Observer
+from irnn_tvm.quantization.rounding import Moments, Statistics, absorb, mean_shift
 from irnn_tvm.quantization.rules.layer import float_array
 from irnn_tvm.quantization.slots import affine_qparams, symmetric_qparams
 from irnn_tvm.quantization.tables import FLAT, FUNCTIONS, OUTPUTS, fit_table
@@ -41,16 +42,17 @@ class DirectionWeights:
 def direction_weights(module: nn.RNNBase | nn.RNNCellBase) -> list[list[DirectionWeights]]:
     """[layer][direction] of nn.LSTM, nn.GRU (and subclasses) and their cells."""
     if isinstance(module, nn.RNNCellBase):
-        biases = (module.bias_ih, module.bias_hh) if module.bias else (None, None)
-        return [[DirectionWeights(module.weight_ih, module.weight_hh, *biases, False)]]
+        b_ih, b_hh = (module.bias_ih, module.bias_hh) if module.bias else (None, None)
+        return [[DirectionWeights(module.weight_ih, module.weight_hh, b_ih, b_hh, False)]]
     layers = []
     for layer in range(module.num_layers):
         directions = []
         for reverse in (False, True) if module.bidirectional else (False,):
             suffix = f"l{layer}_reverse" if reverse else f"l{layer}"
-            kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if module.bias else ("weight_ih", "weight_hh")
-            found = [getattr(module, f"{kind}_{suffix}") for kind in kinds]
-            directions.append(DirectionWeights(*(found + [None, None])[:4], reverse))
+            w_ih, w_hh = (getattr(module, f"{kind}_{suffix}") for kind in ("weight_ih", "weight_hh"))
+            b_ih = getattr(module, f"bias_ih_{suffix}") if module.bias else None
+            b_hh = getattr(module, f"bias_hh_{suffix}") if module.bias else None
+            directions.append(DirectionWeights(w_ih, w_hh, b_ih, b_hh, reverse))
         layers.append(directions)
     return layers
 
@@ -69,14 +71,20 @@ def reads(node: fx.Node, path: tuple[int, ...]) -> bool:
 
 
 def only_indexed(node: fx.Node, path: tuple[int, ...]) -> bool:
-    """True when the element at `path` of the node's tuple result is read, and only as element[i] with constant i."""
+    """True when the element at `path` of the node's tuple result is read, and only as element[i] with
+    constant i.
+    """
     if not path:
         return all(
             user.op == "call_function" and user.target is operator.getitem and type(user.args[1]) is int
             for user in node.users
         )
     for user in node.users:
-        if user.op != "call_function" or user.target is not operator.getitem or not isinstance(user.args[1], int):
+        if (
+            user.op != "call_function"
+            or user.target is not operator.getitem
+            or not isinstance(user.args[1], int)
+        ):
             return False
         here = user.args[1] in (path[0], path[0] - len(node.meta["value"]))
         if here and not only_indexed(user, path[1:]):
@@ -85,7 +93,9 @@ def only_indexed(node: fx.Node, path: tuple[int, ...]) -> bool:
 
 
 def gate_qparams(observer: Observer, function: str, config: QuantConfig) -> QParams:
-    """Grid of a gate's pre-activation: what was seen, but no further than where the function is flat on its output."""
+    """Grid of a gate's pre-activation: what was seen, but no further than where the function is flat on its
+    output.
+    """
     flat = FLAT[function, config.gate_bits]
     observer.bits, observer.symmetric = config.gate_bits, config.gate_bits == 16
     low, high = observer.range()
@@ -135,13 +145,15 @@ def fit_tables(
 class GateRows:
     """Quantized weights of all gates with one joint bias.
 
-    ih, hh: the rows; bias int64 [N]: in accumulator units of ih, with the zero points of both operands folded in.
+    ih, hh: the rows; bias int64 [N]: in accumulator units of ih, with the zero points of both operands folded
+    in. own_bias float64 [N]: the caller's own_bias, with the mean error of the recurrent rows made up for.
     ih_bound, hh_bound int64 [N]: largest |accumulator|, bias included.
     """
 
     ih: Rows
     hh: Rows
     bias: np.ndarray
+    own_bias: np.ndarray
     ih_bound: np.ndarray
     hh_bound: np.ndarray
 
@@ -154,32 +166,43 @@ def gate_rows(
     x: QParams,
     h: Sequence[QParams],
     fold_h: Sequence[bool],
+    seen: tuple[Statistics | None, Sequence[Statistics | None]],
     name: str,
 ) -> GateRows:
-    """Quantizes the rows of every gate. bias [N] (real) goes in the joint bias, own_bias [N] (real) will be added to
-    the recurrent accumulator by the caller. h: the recurrent operand's parameters per gate (r * h differs from h);
-    fold_h: whether that operand's zero point belongs in the joint bias."""
+    """Quantizes the rows of every gate. bias [N] (real) goes in the joint bias, own_bias [N] (real) will be
+    added to the recurrent accumulator by the caller. h: the recurrent operand's parameters per gate (r * h
+    differs from h); fold_h: whether that operand's zero point and mean error belong in the joint bias (in
+    own_bias otherwise). seen: statistics of the input, and of the recurrent operand per gate.
+    """
     ih, hh = float_array(w_ih), float_array(w_hh)
     size = ih.shape[0] // len(h)
-    h_scale = np.repeat([q.scale for q in h], size)
-    unit_ih = row_units(ih, x.scale)
-    unit_hh = np.abs(hh).max(axis=1) / 127.0 * h_scale
-    for gate in range(len(h)):
-        rows = slice(gate * size, (gate + 1) * size)
-        coarsest = float(max(unit_ih[rows].max(), unit_hh[rows].max()))
-        unit_ih[rows] = floor_units(unit_ih[rows], coarsest)
-        unit_hh[rows] = floor_units(unit_hh[rows], coarsest)
+    gates = [slice(gate * size, (gate + 1) * size) for gate in range(len(h))]
+    target_ih = absorb(ih, seen[0])
+    target_hh = np.concatenate([absorb(hh[r], s) for r, s in zip(gates, seen[1], strict=True)])
+    unit_ih = row_units(target_ih, x.scale)
+    unit_hh = np.concatenate([row_units(target_hh[r], q.scale) for r, q in zip(gates, h, strict=True)])
+    for r in gates:
+        coarsest = float(max(unit_ih[r].max(), unit_hh[r].max()))
+        unit_ih[r], unit_hh[r] = floor_units(unit_ih[r], coarsest), floor_units(unit_hh[r], coarsest)
     unit_hh = fit_bias(unit_hh, own_bias)
-    quantized = np.floor(hh * (h_scale / unit_hh)[:, None] + 0.5)
-    rows_hh = Rows(np.clip(quantized, -127, 127).astype(np.int8), unit_hh)
-    zero_points = np.repeat([q.zero_point if fold else 0 for q, fold in zip(h, fold_h, strict=True)], size)
-    real = bias - zero_points * rows_hh.sums() * unit_hh
-    unit_ih = fit_bias(unit_ih, real)
-    rows_ih = quantize_rows(ih, x.scale, unit_ih)
-    total = np.floor(real / unit_ih + 0.5).astype(np.int64) - x.zero_point * rows_ih.sums()
+    joint, own = bias.astype(np.float64), own_bias.astype(np.float64)
+    parts = []
+    for r, q, statistics, fold in zip(gates, h, seen[1], fold_h, strict=True):
+        part = quantize_rows(target_hh[r], q.scale, unit_hh[r], statistics)
+        parts.append(part.weight)
+        shift = mean_shift(hh[r], part.weight * (part.effective / q.scale)[:, None], statistics)
+        if fold:
+            joint[r] += shift - q.zero_point * part.sums() * part.effective
+        else:
+            own[r] += shift
+    rows_hh = Rows(np.concatenate(parts), unit_hh)
+    unit_ih = fit_bias(unit_ih, joint)
+    rows_ih = quantize_rows(target_ih, x.scale, unit_ih, seen[0])
+    joint += mean_shift(ih, rows_ih.weight * (unit_ih / x.scale)[:, None], seen[0])
+    total = np.floor(joint / unit_ih + 0.5).astype(np.int64) - x.zero_point * rows_ih.sums()
     check_accumulators(rows_ih.magnitude(), total, f"{name} (input weights)")
     check_accumulators(rows_hh.magnitude(), np.zeros_like(total), f"{name} (recurrent weights)")
-    return GateRows(rows_ih, rows_hh, total, rows_ih.magnitude() + np.abs(total), rows_hh.magnitude())
+    return GateRows(rows_ih, rows_hh, total, own, rows_ih.magnitude() + np.abs(total), rows_hh.magnitude())
 
 
 def joint_bias(weights: DirectionWeights) -> tuple[np.ndarray, np.ndarray]:
@@ -209,3 +232,14 @@ def layered_state(module: Any, state: Tensor) -> Tensor:
     if isinstance(module, nn.RNNCellBase):
         return (state if state.dim() == 2 else state.unsqueeze(0)).unsqueeze(0)
     return state if state.dim() == 3 else state.unsqueeze(1)
+
+
+def previous(hidden: Tensor, first: Tensor, reverse: bool) -> Tensor:
+    """The state that each step reads: hidden [T, B, H] (after each step, in input order) moved by one step."""
+    if reverse:
+        return torch.cat((hidden[1:], first.unsqueeze(0)))
+    return torch.cat((first.unsqueeze(0), hidden[:-1]))
+
+
+def statistics_of(moments: Moments | None) -> Statistics | None:
+    return moments.statistics() if moments is not None else None

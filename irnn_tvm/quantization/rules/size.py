@@ -1,4 +1,6 @@
-"""Sizes: shape queries and Python arithmetic on them are copied to the integer graph, where shapes are the same."""
+"""Sizes: shape queries and Python arithmetic on them are copied to the integer graph, where shapes are the
+same.
+"""
 
 from __future__ import annotations
 
