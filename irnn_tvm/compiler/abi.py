@@ -12,8 +12,9 @@ HEADER_BYTES = 16
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output. shape: ints and text in T; row: elements per time step (None: no time axis);
-    limit: for index inputs, the number of rows of the embedding they select."""
+    """An input or output. shape: ints and text in T; row: elements per time step (None: no time axis), of which
+    `outer` pieces lie apart in memory (1 when time is the leading axis); stage: arena offset where such pieces are
+    gathered for one step; limit: for index inputs, the number of rows of the embedding they select."""
 
     name: str
     dtype: str
@@ -21,6 +22,8 @@ class Tensor:
     scale: float | None
     zero_point: int | None
     row: int | None = None
+    outer: int = 1
+    stage: int = 0
     limit: int | None = None
 
     def elements(self) -> str:

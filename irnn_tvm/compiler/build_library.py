@@ -9,13 +9,14 @@ import weakref
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irnn_tvm import targets
 from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
 from irnn_tvm.compiler.pipeline import Lowered, call_counts, lower_program
-from irnn_tvm.compiler.plan import aligned, expression
+from irnn_tvm.compiler.plan import ITEM_BYTES, aligned, expression
 from irnn_tvm.errors import BuildError
 from irnn_tvm.runtime.library import Library, load
 
@@ -155,6 +156,10 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
         spec = out_specs[i] if i < len(out_specs) else {}
         label = str(spec.get("name") or ("y" if len(lowered.results) == 1 else f"y{i}"))
         outputs.append(_tensor(_identifier(label, used), ty, spec, None))
+    arena = lowered.plan.arena_bytes
+    if lowered.streaming.streamable and lowered.fixed_steps is None:
+        inputs, arena = _stage(inputs, arena)
+        outputs, arena = _stage(outputs, arena)
     offset = HEADER_BYTES
     states = []
     for lifted in lowered.states:
@@ -170,7 +175,7 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
         outputs=tuple(outputs),
         states=tuple(states),
         state_bytes=offset,
-        arena_bytes=max(lowered.plan.arena_bytes, 16),
+        arena_bytes=max(arena, 16),
         streamable=lowered.streaming.streamable,
         feedback=lowered.streaming.feedback,
         fixed_steps=lowered.fixed_steps,
@@ -201,13 +206,22 @@ def _identifier(label: str, used: set[str]) -> str:
 
 def _tensor(name: str, ty: Any, spec: dict[str, Any], limit: int | None) -> Tensor:
     shape = tuple(expression(d) for d in ty.shape.values)
-    row = None
+    row, outer = None, 1
     if "T" in shape:
-        row = 1
-        for d in shape:
-            row *= d if isinstance(d, int) else 1
-    scale, zero_point = spec.get("scale"), spec.get("zero_point")
-    return Tensor(name, str(ty.dtype), shape, scale, zero_point, row, limit)
+        row = prod(d for d in shape if isinstance(d, int))
+        outer = prod(d for d in shape[: shape.index("T")] if isinstance(d, int))
+    return Tensor(name, str(ty.dtype), shape, spec.get("scale"), spec.get("zero_point"), row, outer, limit=limit)
+
+
+def _stage(tensors: list[Tensor], arena: int) -> tuple[list[Tensor], int]:
+    """Gives tensors whose time steps lie apart in memory (batch first) room in the arena for one step."""
+    staged = []
+    for t in tensors:
+        if t.row is not None and t.outer > 1:
+            t = replace(t, stage=arena)
+            arena += aligned(t.row * ITEM_BYTES[t.dtype])
+        staged.append(t)
+    return staged, arena
 
 
 def _write(lowered: Lowered, specs: dict[str, Any], target: targets.Target, name: str, folder: Path) -> None:

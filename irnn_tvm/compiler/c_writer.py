@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from irnn_tvm.compiler.abi import HEADER_BYTES, MAGIC, Interface
+from irnn_tvm.compiler.abi import HEADER_BYTES, MAGIC, Interface, Tensor
 from irnn_tvm.compiler.header import parameters
 from irnn_tvm.compiler.kernels import Kernel
 from irnn_tvm.compiler.plan import ITEM_BYTES, Call, Plan, Value, expression
@@ -174,6 +174,18 @@ class CWriter:
         self.lines.append("  }")
 
     def _helpers(self) -> None:
+        timed = [t for t in (*self.io.inputs, *self.io.outputs) if t.row is not None and t.outer > 1]
+        if timed and self.io.streamable and self.io.fixed_steps is None:
+            self.lines += [
+                "/* Batch-first tensors: the steps of one sequence lie together, those of one time lie apart. */",
+                "static void copy_rows(uint8_t *to, size_t to_stride, const uint8_t *from, size_t from_stride,",
+                "                      size_t rows, size_t bytes) {",
+                "  for (size_t i = 0; i < rows; ++i) {",
+                "    memcpy(to + i * to_stride, from + i * from_stride, bytes);",
+                "  }",
+                "}",
+                "",
+            ]
         if any(t.limit is not None for t in self.io.inputs):
             self.lines += [
                 "static int in_table(const int32_t *ids, size_t count, int32_t rows) {",
@@ -269,11 +281,14 @@ class CWriter:
                 ]
         self.lines += ["  return IRNN_OK;", "}", ""]
 
-    def _forward_call(self) -> str:
+    def _forward_call(self, staged: bool = False) -> str:
         io = self.io
         args = ["(uint8_t *)arena"]
         args += ["T"] if not io.streamable and io.fixed_steps is None else []
-        args += [t.name for t in (*io.inputs, *io.outputs)]
+        for i, t in enumerate((*io.inputs, *io.outputs)):
+            const = "const " if i < len(io.inputs) else ""
+            pieces = staged and t.row is not None and t.outer > 1
+            args.append(f"({const}{t.dtype}_t *)((uint8_t *)arena + {t.stage})" if pieces else t.name)
         args += [f"({s.initial.dtype}_t *)((uint8_t *)state + {s.offset})" for s in io.states]
         return f"forward({', '.join(args)});"
 
@@ -304,11 +319,24 @@ class CWriter:
         if not io.streamable or io.fixed_steps is not None:
             self.lines.append(f"  {self._forward_call()}")
         else:
-            self.lines += ["  for (int32_t t = 0; t < T; ++t) {", f"    {self._forward_call()}"]
-            advance = [f"    {t.name} += {t.row};" for t in (*io.inputs, *io.outputs) if t.row is not None]
-            carry = [f"    {io.inputs[i].name} = {io.outputs[o].name};" for i, o in io.feedback]
-            self.lines += [*advance, *carry, "  }"]
+            self.lines.append("  for (int32_t t = 0; t < T; ++t) {")
+            self.lines += [self._gather(t, inward=True) for t in io.inputs if t.row is not None and t.outer > 1]
+            self.lines.append(f"    {self._forward_call(staged=True)}")
+            self.lines += [self._gather(t, inward=False) for t in io.outputs if t.row is not None and t.outer > 1]
+            timed = [t for t in (*io.inputs, *io.outputs) if t.row is not None]
+            self.lines += [f"    {t.name} += {t.row // t.outer};" for t in timed if t.row is not None]
+            self.lines += [f"    {io.inputs[i].name} = {io.outputs[o].name};" for i, o in io.feedback]
+            self.lines.append("  }")
         self.lines += ["  return IRNN_OK;", "}"]
+
+    def _gather(self, t: Tensor, inward: bool) -> str:
+        """Copies one time step of a batch-first tensor between the caller's memory and the arena."""
+        assert t.row is not None
+        size = t.row // t.outer * ITEM_BYTES[t.dtype]
+        near = f"(uint8_t *)arena + {t.stage}", str(size)
+        far = f"({'const ' if inward else ''}uint8_t *){t.name}", f"(size_t)T * {size}"
+        to, source = (near, far) if inward else (far, near)
+        return f"    copy_rows({to[0]}, {to[1]}, {source[0]}, {source[1]}, {t.outer}, {size});"
 
 
 def _product(shape: tuple[object, ...]) -> int:

@@ -105,4 +105,7 @@ def c_source(kernel: Kernel) -> str:
         out = kernel.writes[next(names)]
         return f"{'' if out else 'const '}{match[1]} {match[2]}"
 
-    return f"void {kernel.symbol}({_PARAMETER.sub(parameter, head)}) {{{rest.rstrip()}\n"
+    # An input may be unused: TVM folds a kernel to a constant when its result cannot depend on it.
+    unused = [name for _, name in _PARAMETER.findall(head) if not re.search(rf"\b{name}\b", rest)]
+    ignored = "".join(f"\n  (void){name};" for name in unused)
+    return f"void {kernel.symbol}({_PARAMETER.sub(parameter, head)}) {{{ignored}{rest.rstrip()}\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -152,8 +152,8 @@ class Planner:
             offset = self.env[value.args[0]] + int(value.args[1].value)
             return Value("arena", offset, str(var.ty.dtype), tuple(var.ty.shape.values))
         if name == "relax.builtin.alloc_tensor":
-            if var in self.placed:
-                return self.placed[var]
+            if var in self.placed:  # an output is often a reshaped view of what the kernel writes
+                return replace(self.placed[var], shape=tuple(var.ty.shape.values))
             return Value("arena", self._reserve(self._max_bytes(var.ty)), str(var.ty.dtype), tuple(var.ty.shape.values))
         if name == "relax.reshape":
             source = self._lookup(value.args[0])

@@ -77,21 +77,13 @@ class _Walker:
     def run(self) -> Streaming:
         for param in self.main.params:
             self._set(param, self._time_axis(param.ty), False, param)
-            if self.axis[param] is not None and not self._leading(param.ty, self.axis[param]):
-                raise _NotStreamable(f"input {param.name} does not have time as its leading axis")
         for block in self.main.body.blocks:
             for binding in block.bindings:
                 self._binding(binding.var, binding.value)
         return self._result()
 
     def _result(self) -> Streaming:
-        from tvm import relax
-
         fields = output_fields(self.main)
-        for field in fields:
-            axis = self.axis.get(field) if isinstance(field, relax.Var) else None
-            if axis is not None and not self._leading(field.ty, axis):
-                raise _NotStreamable("an output does not have time as its leading axis")
         feedback = []
         params = list(self.main.params)
         for start, final in self.states:
@@ -125,12 +117,6 @@ class _Walker:
             if not isinstance(dim, int | tirx.IntImm):
                 raise _NotStreamable("a tensor's size depends on the sequence length in another way than being it")
         return None
-
-    @staticmethod
-    def _leading(ty: Any, axis: int) -> bool:
-        from tvm import tirx
-
-        return all(isinstance(d, tirx.IntImm) and int(d) == 1 for d in list(ty.shape.values)[:axis])
 
     def _set(self, var: Any, axis: int | None, summary: bool, source: Any) -> None:
         self.axis[var], self.summary[var], self.source[var] = axis, summary, source

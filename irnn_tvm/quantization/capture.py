@@ -139,6 +139,12 @@ class _Proxy(fx.Proxy):
             return self.tracer.create_proxy("call_function", getattr, (self, name), {})
         return super().__getattr__(name)
 
+    def __bool__(self) -> bool:
+        value = self.node.meta["value"]
+        if not isinstance(value, Tensor) and _only_raises(sys._getframe(1), bool(value)):
+            return bool(value)
+        return self.tracer.to_bool(self)
+
     def __len__(self) -> int:
         value = self.node.meta["value"]
         if isinstance(value, tuple | list | dict):
@@ -261,6 +267,23 @@ def _unpacks(frame: Any) -> bool:
         i.offset == frame.f_lasti and i.opname == "UNPACK_SEQUENCE"
         for i in dis.get_instructions(frame.f_code)
     )
+
+
+def _only_raises(frame: Any, taken: bool) -> bool:
+    """True when the caller tests a value in order to raise (assert, if ...: raise) and this value does not."""
+    code = list(dis.get_instructions(frame.f_code))
+    here = next(i for i, instruction in enumerate(code) if instruction.offset == frame.f_lasti)
+    test = code[here]
+    if "JUMP" not in test.opname or not test.opname.endswith(("IF_TRUE", "IF_FALSE")):
+        return False
+    jumps = test.opname.endswith("IF_TRUE") == taken
+    target = next(i for i, instruction in enumerate(code) if instruction.offset == test.argval)
+    for instruction in code[here + 1 if jumps else target :]:
+        if instruction.opname == "RAISE_VARARGS":
+            return True
+        if "JUMP" in instruction.opname or instruction.opname.startswith("RETURN"):
+            return False
+    return False
 
 
 def _place(error: BaseException, module: str | None) -> str:

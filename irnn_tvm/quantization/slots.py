@@ -104,6 +104,10 @@ class Slot:
 
     def settle(self) -> None:
         """After planning: takes over the parameters of its only reader where both allow it."""
+        if self.tensor_class == "input" and self.wants and self._alias is None:
+            # An initial state: what goes in must mean the same as what comes out as the final state.
+            self.follow(self.wants[0].root)
+            return
         targets = {id(w.root): w.root for w in self.wants}
         allowed = {"state8", "state16", "output"} | ({"concat"} if self.is_constant else set())
         only_states = self.uses and self.uses <= allowed

@@ -68,7 +68,9 @@ PWL = _rows(
     "pwl",
     {
         "steepest-slopes": dict(bits=8, to=16, table=((-128, 0), (32767, -32768), (-32768, 32767), 0)),
-        "largest-shift": dict(bits=8, to=8, table=((-128, -1, 0, 5), (5000, -9, 16384, 1), (9, -9, 0, 3), 14)),
+        "largest-shift": dict(
+            bits=8, to=8, table=((-128, -1, 0, 5), (5000, -9, 16384, 1), (9, -9, 0, 3), 14)
+        ),
         "starts-inside-the-grid": dict(bits=8, to=8, table=((-3, 40), (77, -100), (1, 5), 5)),
         "one-line": dict(bits=16, to=16, table=((-32768,), (-16384,), (16384,), 14)),
         "equal-knots": dict(bits=8, to=8, table=((-128, 7, 7, 127), (1, 99, -7, 0), (-128, 3, 100, -5), 0)),
@@ -228,5 +230,10 @@ GRU = _rows(
     },
 )
 
-# The first recurrent case has several steps: that makes the bundle a model over sequences.
-CASES = (*LSTM, *GRU, *REQUANTIZE, *PWL, *LINEAR, *EMBEDDING, *CONV1D, *CLAMP, *ADD, *MUL, *CONCAT)
+# Cases are built together, as few models with many outputs. The first recurrent case has several steps, which makes its
+# bundle a model over sequences.
+BUNDLES: dict[str, tuple[Case, ...]] = {
+    "recurrent": (*LSTM, *GRU),
+    "stateless": (*REQUANTIZE, *PWL, *LINEAR, *EMBEDDING, *CONV1D, *CLAMP, *ADD, *MUL, *CONCAT),
+}
+CASES = tuple(case for cases in BUNDLES.values() for case in cases)

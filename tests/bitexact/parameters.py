@@ -101,7 +101,9 @@ def _pwl(
         rows, shift = fitted.table, fitted.shift
     else:
         rows, shift = np.array(table[:3], np.int16), table[3]
-    return Arguments({"x": Input((2, 259), bits)}, {"table": _tensor(rows, 16)}, {"shift": shift, "out_bits": to})
+    return Arguments(
+        {"x": Input((2, 259), bits)}, {"table": _tensor(rows, 16)}, {"shift": shift, "out_bits": to}
+    )
 
 
 def _linear(
@@ -195,7 +197,14 @@ def _mul(
     gain: float = 1.0,
 ) -> Arguments:
     mult, shift = multiplier(gain * 1.3 * 2.0 ** (to + 1 - a - b))
-    numbers = {"a_zp": a_zp, "b_zp": b_zp, "mult": int(mult), "shift": shift, "out_zp": out_zp, "out_bits": to}
+    numbers = {
+        "a_zp": a_zp,
+        "b_zp": b_zp,
+        "mult": int(mult),
+        "shift": shift,
+        "out_zp": out_zp,
+        "out_bits": to,
+    }
     return Arguments({"a": Input(shapes[0], a), "b": Input(shapes[1], b)}, {}, numbers)
 
 
@@ -262,7 +271,9 @@ def _gates(
     )
 
 
-def _state(inputs: dict[str, Input], constants: dict[str, Tensor], rng: np.random.Generator, fixed: bool) -> None:
+def _state(
+    inputs: dict[str, Input], constants: dict[str, Tensor], rng: np.random.Generator, fixed: bool
+) -> None:
     """Moves the initial states from the run-time inputs to the constants when `fixed`."""
     for name in [n for n in inputs if n != "x"] if fixed else []:
         spec = inputs.pop(name)
@@ -329,7 +340,11 @@ def _gru(
     _state(inputs, constants, rng, constant_state)
     numbers = {
         **{"gate_shift": g.gate_shift, "gate_zp": g.gate_zp, "gate_bits": gate_bits},
-        **{"table_shift": g.table_shift, "act_zp": g.act_zp, "hn_shift": _shift_for(h, gate_bits, 25.5, gain)},
+        **{
+            "table_shift": g.table_shift,
+            "act_zp": g.act_zp,
+            "hn_shift": _shift_for(h, gate_bits, 25.5, gain),
+        },
         # r * hn reaches the pre-activation with half of hn's own size when r is 1.
         **{"rn_mult": round(0.5 * g.sigmoid * 2.0 ** g.gate_shift[2])},
         **{"rh_mult": int(rh_mult), "rh_shift": rh_shift, "rh_zp": -6, "z_one": round(1 / g.sigmoid)},

@@ -84,13 +84,17 @@ class IntegerGRULayer(nn.Module):
 class IntegerGRU(nn.Module):
     """Stacked, possibly bidirectional layers with the calling conventions of nn.GRU (batch_first, unbatched)
     or, with cell=True, of nn.GRUCell. y has the output's parameters, h those of the state.
+    states=False: nobody reads the final states of a stack, so they are not put together.
     """
 
-    def __init__(self, layers: list[list[IntegerGRULayer]], batch_first: bool, cell: bool) -> None:
+    def __init__(
+        self, layers: list[list[IntegerGRULayer]], batch_first: bool, cell: bool, states: bool = True
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.ModuleList(directions) for directions in layers)
         self.batch_first = batch_first
         self.cell = cell
+        self.states = states
 
     def forward(self, x: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns (y, h); for a cell y is the time-major output of its single step."""
@@ -120,4 +124,4 @@ class IntegerGRU(nn.Module):
                 outputs.append(y)
                 last.append(h.unsqueeze(0))
             x = outputs[0] if len(outputs) == 1 else torch.ops.irnn.concat(outputs, 2)
-        return x, last[0] if len(last) == 1 else torch.ops.irnn.concat(last, 0)
+        return x, last[0] if len(last) == 1 or not self.states else torch.ops.irnn.concat(last, 0)

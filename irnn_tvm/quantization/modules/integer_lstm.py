@@ -74,13 +74,17 @@ class IntegerLSTMLayer(nn.Module):
 class IntegerLSTM(nn.Module):
     """Stacked, possibly bidirectional layers with the calling conventions of nn.LSTM (batch_first, unbatched)
     or, with cell=True, of nn.LSTMCell.
+    states=False: nobody reads the final states of a stack, so they are not put together.
     """
 
-    def __init__(self, layers: list[list[IntegerLSTMLayer]], batch_first: bool, cell: bool) -> None:
+    def __init__(
+        self, layers: list[list[IntegerLSTMLayer]], batch_first: bool, cell: bool, states: bool = True
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.ModuleList(directions) for directions in layers)
         self.batch_first = batch_first
         self.cell = cell
+        self.states = states
 
     def forward(
         self, x: Tensor, h0: Tensor | None = None, c0: Tensor | None = None
@@ -118,6 +122,6 @@ class IntegerLSTM(nn.Module):
                 last_h.append(h.unsqueeze(0))
                 last_c.append(c.unsqueeze(0))
             x = outputs[0] if len(outputs) == 1 else torch.ops.irnn.concat(outputs, 2)
-        if len(last_h) == 1:
+        if len(last_h) == 1 or not self.states:
             return x, last_h[0], last_c[0]
         return x, torch.ops.irnn.concat(last_h, 0), torch.ops.irnn.concat(last_c, 0)

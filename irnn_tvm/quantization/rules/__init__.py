@@ -12,6 +12,7 @@ from irnn_tvm.quantization.rules import (  # noqa: F401
     linear,
     lstm,
     movement,
+    pad,
 )
 from irnn_tvm.quantization.rules.base import Op, Registry
 

@@ -27,6 +27,7 @@ from irnn_tvm.quantization.rules.recurrent import (
     joint_bias,
     layered_state,
     previous,
+    reads,
     statistics_of,
     time_major,
     wide_qparams,
@@ -115,7 +116,7 @@ class GruLayer(Layer):
             source = self.entry if k == 0 else self.output[k - 1]
             layers.append([self._direction(source, k, d, w) for d, w in enumerate(directions)])
         cell = isinstance(self.module, nn.GRUCell)
-        return IntegerGRU(layers, not cell and bool(self.module.batch_first), cell)
+        return IntegerGRU(layers, not cell and bool(self.module.batch_first), cell, self.states_read)
 
     def _direction(self, source: Slot, k: int, d: int, w: DirectionWeights) -> IntegerGRULayer:
         config = self.planner.config
@@ -247,6 +248,7 @@ class GruOp(Op):
             self.planner.layers[module] = GruLayer(self, module)
         self.layer: GruLayer = self.planner.layers[module]
         self.layer.call(self.slot(self.argument(0, "input"), "product"))
+        self.layer.states_read |= self.is_cell or reads(self.node, (1,))
         self.state: Slot | None = None
         given = self.planner.value(self.argument(1, "hx"))
         if given is not None:

@@ -52,6 +52,7 @@ class Layer:
         self.name = name
         self.entry = Entry(f"{name} input", planner.config, bits=8)
         self.entry.sources = []
+        self.states_read = False  # whether any call's final states are used
         self.internals: dict[tuple[int, int], list[Internal]] = {}
         self.moments: Moments | None = None
         self.path: str | None = None

@@ -101,7 +101,7 @@ class LstmLayer(Layer):
             source = self.entry if k == 0 else self.hidden[k - 1]
             layers.append([self._direction(source, k, d, w) for d, w in enumerate(directions)])
         cell = isinstance(self.module, nn.LSTMCell)
-        return IntegerLSTM(layers, not cell and bool(self.module.batch_first), cell)
+        return IntegerLSTM(layers, not cell and bool(self.module.batch_first), cell, self.states_read)
 
     def _direction(self, source: Slot, k: int, d: int, w: DirectionWeights) -> IntegerLSTMLayer:
         config = self.planner.config
@@ -183,6 +183,7 @@ class LstmOp(Op):
         self.layer.call(self.slot(self.argument(0, "input"), "product"))
         self.states = self._states()
         self.stack = True
+        self.layer.states_read |= self.is_cell or reads(self.node, (1,))
         if self.is_cell:
             return self.layer.hidden[0], self.layer.cell
         if any(state is not None for state in self.states) or not only_indexed(self.node, (1, 0)):
