@@ -28,12 +28,16 @@ from irnn_tvm.errors import (
 
 if TYPE_CHECKING:
     from irnn_tvm.compiler import build
+    from irnn_tvm.frontend import export_program, load_program, save_program
     from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
     from irnn_tvm.runtime import Library, Stream, load
     from irnn_tvm.targets import TARGETS
 
 _HOME = {
     "build": "irnn_tvm.compiler",
+    "export_program": "irnn_tvm.frontend",
+    "load_program": "irnn_tvm.frontend",
+    "save_program": "irnn_tvm.frontend",
     "quantize": "irnn_tvm.quantization",
     "QuantConfig": "irnn_tvm.quantization",
     "IntegerModel": "irnn_tvm.quantization",
@@ -66,8 +70,11 @@ __all__ = [
     "UnsupportedModuleError",
     "__version__",
     "build",
+    "export_program",
     "load",
+    "load_program",
     "quantize",
+    "save_program",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Exception classes: every refusal of irnn_tvm is one of these, and names the thing, the reason and what is supported."""
+"""Exception classes: every refusal of irnn_tvm is one of these; it names the thing, the reason, what is supported."""
 
 
 class IrnnError(Exception):

@@ -5,7 +5,7 @@ from typing import Any
 from tvm import tirx
 
 from .elementwise import emit
-from .registry import attr, define, shape_of, tensor, dtype_bits
+from .registry import attr, define, dtype_bits, shape_of, tensor
 
 
 def infer(call: Any) -> Any:

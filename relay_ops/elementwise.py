@@ -52,9 +52,7 @@ def emit(bb: Any, call: Any, inputs: list[Any], body: Callable[..., Any], name: 
         )
     size = relax.ShapeExpr([product(out_shape)])
     rows = [bb.emit(relax.op.reshape(x, size)) for x in inputs]
-    result = bb.call_te(
-        compute, *rows, primfunc_name_hint=name, primfunc_attrs={FAMILY_ATTR: "elementwise"}
-    )
+    result = bb.call_te(compute, *rows, primfunc_name_hint=name, primfunc_attrs={FAMILY_ATTR: "elementwise"})
     return relax.op.reshape(bb.emit(result), relax.ShapeExpr(out_shape))
 
 

@@ -16,7 +16,8 @@ from . import requantize
 from .kernel import MACS_ATTR, kernel
 from .lstm import pack_gates
 from .matvec import dot_rows
-from .registry import attr, call as irnn_call, constant, define, shape_of, tensor
+from .registry import attr, constant, define, shape_of, tensor
+from .registry import call as irnn_call
 from .scan import emit_scan
 
 GATES = 3
@@ -99,7 +100,9 @@ class _Scalars:
         call = self.call
         new = fp.i64((attr(call, "z_one") - z) * n) * fp.const64(attr(call, "n_mult"))
         keep = fp.i64(z * h_real) * fp.const64(attr(call, "h_mult"))
-        return fp.rescale(new + keep, attr(call, "state_shift"), attr(call, "state_zp"), attr(call, "state_bits"))
+        return fp.rescale(
+            new + keep, attr(call, "state_shift"), attr(call, "state_zp"), attr(call, "state_bits")
+        )
 
     def output(self, state: Any) -> Any:
         call = self.call
@@ -200,7 +203,9 @@ def build_reset_before(call: Any, batch: int, width: int, hidden: int, pieces: i
                     T.writes(rh[vb, vj], z[vb, vj])
                     acc = fp.i64(acc_x[0]) * fp.i64(m_ih[vj, 0]) + fp.i64(acc_h[0]) * fp.i64(m_hh[vj, 0])
                     T.buffer_store(act, s.activate(scratch, acc, 0), [0])
-                    product = fp.i64(act[0] * (fp.i32(h[vb, vj]) - state_zp)) * fp.const64(attr(call, "rh_mult"))
+                    product = fp.i64(act[0] * (fp.i32(h[vb, vj]) - state_zp)) * fp.const64(
+                        attr(call, "rh_mult")
+                    )
                     value = fp.rescale(product, attr(call, "rh_shift"), attr(call, "rh_zp"), 8)
                     T.buffer_store(rh, value, [vb, vj])
                     acc = fp.i64(acc_x[1]) * fp.i64(m_ih[vj, 1]) + fp.i64(acc_h[1]) * fp.i64(m_hh[vj, 1])

@@ -27,9 +27,7 @@ class Kernel:
 
 
 @contextmanager
-def kernel(
-    name: str, family: str, attrs: dict[str, Any] | None = None, outputs: int = 1
-) -> Iterator[Kernel]:
+def kernel(name: str, family: str, attrs: dict[str, Any] | None = None, outputs: int = 1) -> Iterator[Kernel]:
     """Opens a schedulable PrimFunc. family: the key by which schedules/ chooses a rule; outputs: how many of the last
     parameters it writes."""
     builder = Kernel()

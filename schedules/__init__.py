@@ -1,1 +1,1 @@
-"""Schedules: one file per kernel family (rules). A rule is `apply(func, target) -> Schedule or None` (None: not mine)."""
+"""Schedules: one file per kernel family. A rule is `apply(func, target) -> Schedule or None` (None: not mine)."""

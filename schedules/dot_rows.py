@@ -1,4 +1,4 @@
-"""Rule for kernels with int8 dot products (linear, conv1d, LSTM and GRU steps): rows of a block share every activation load.
+"""Rule for kernels with int8 dot products (linear, conv1d, recurrent steps): rows share every activation load.
 
 The reduction goes outside and the rows inside, unrolled, so that each row's accumulator lives in a register. In that
 form LLVM's vectorizer reaches the dot-product instructions of each instruction set: sdot (AArch64 with dotprod),

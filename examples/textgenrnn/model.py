@@ -30,7 +30,10 @@ CONTEXT = 40  # the network was trained on the last 40 characters, padded on the
 
 
 class Features(nn.Module):
-    """Character ids int64 [B, T] -> [embedding, layer 1, layer 2] float32 [B, T, 356]."""
+    """Character ids int64 [B, T] -> float32 embedding [B, T, 100], layer 1 and layer 2 [B, T, 128] each.
+
+    Three outputs and not one concatenation: as integers, each keeps a scale of its own.
+    """
 
     def __init__(self, characters: int) -> None:
         super().__init__()
@@ -38,11 +41,11 @@ class Features(nn.Module):
         self.rnn_1 = nn.LSTM(EMBEDDING, HIDDEN, batch_first=True)
         self.rnn_2 = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         embedded = self.embedding(ids)
         first, _ = self.rnn_1(embedded)
         second, _ = self.rnn_2(first)
-        return torch.cat([embedded, first, second], dim=-1)
+        return embedded, first, second
 
 
 def weights() -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The C interface of one built library: names, tensors, sizes. Filled by build, read by the C writers and the report."""
+"""The C interface of one built library: names, tensors, sizes. Made by build for the C writers and the report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Interface:
     """Everything that header, C source and report say about a library's interface.
 
     streamable: step exists and run loops over it; feedback: (input, output) pairs that run carries from step to
-    step; fixed_steps: the only accepted T, or None; min_steps: smallest accepted T; max_steps: largest accepted T (0: unlimited).
+    step; fixed_steps: the only accepted T, or None; min_steps, max_steps: smallest and largest accepted T (0: no
+    limit).
     """
 
     name: str

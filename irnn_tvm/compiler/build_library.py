@@ -23,10 +23,11 @@ from irnn_tvm.runtime.library import Library, load
 if TYPE_CHECKING:
     import torch
 
+# Words that cannot name a parameter in the generated C: the language's, and the generator's own.
 C_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
-    "state arena T code main t forward check set_initial in_table check_state".split()
+    """auto break case char const continue default do double else enum extern float for goto if inline int long
+    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+    state arena code main t forward check set_initial in_table check_state copy_rows""".split()  # noqa: SIM905
 )
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -57,7 +58,9 @@ def build(
     """
     chosen = targets.get(target)
     if not _NAME.match(name) or name in C_KEYWORDS:
-        raise BuildError(f"name {name!r} cannot prefix C symbols; use lower-case letters, digits and underscores")
+        raise BuildError(
+            f"name {name!r} cannot prefix C symbols; use lower-case letters, digits and underscores"
+        )
     destination = None if out is None else Path(out)
     if destination is not None:
         _check_destination(destination)
@@ -96,8 +99,8 @@ def resolve_program(
     """The exported integer program of whatever `build` accepts as a model, and what its integers mean."""
     import torch
 
-    from irnn_tvm.frontend.export_program import export_program
-    from irnn_tvm.frontend.save_program import load_program, specs_of
+    from irnn_tvm.frontend.exporting import export_program
+    from irnn_tvm.frontend.pt2 import load_program, specs_of
     from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
 
     if isinstance(model, str | Path):
@@ -123,7 +126,9 @@ def _check_destination(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise BuildError(f"{path} is a file; out= names a directory")
     if path.is_dir() and any(path.iterdir()) and not (path / "report.json").is_file():
-        raise BuildError(f"{path} is not empty and is not an earlier build: choose another directory for out=")
+        raise BuildError(
+            f"{path} is not empty and is not an earlier build: choose another directory for out="
+        )
 
 
 def _replace(folder: Path, destination: Path) -> None:
@@ -144,7 +149,12 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
     in_specs, out_specs = specs.get("inputs", []), specs.get("outputs", [])
     used: set[str] = set()
     inputs = [
-        _tensor(_identifier(label, used), ty, in_specs[i] if i < len(in_specs) else {}, lowered.index_limits.get(i))
+        _tensor(
+            _identifier(label, used),
+            ty,
+            in_specs[i] if i < len(in_specs) else {},
+            lowered.index_limits.get(i),
+        )
         for i, (label, ty) in enumerate(lowered.params)
     ]
     for i, spec in enumerate(in_specs):
@@ -206,21 +216,25 @@ def _identifier(label: str, used: set[str]) -> str:
 
 def _tensor(name: str, ty: Any, spec: dict[str, Any], limit: int | None) -> Tensor:
     shape = tuple(expression(d) for d in ty.shape.values)
-    row, outer = None, 1
+    row: int | None = None
+    outer = 1
     if "T" in shape:
         row = prod(d for d in shape if isinstance(d, int))
         outer = prod(d for d in shape[: shape.index("T")] if isinstance(d, int))
-    return Tensor(name, str(ty.dtype), shape, spec.get("scale"), spec.get("zero_point"), row, outer, limit=limit)
+    return Tensor(
+        name, str(ty.dtype), shape, spec.get("scale"), spec.get("zero_point"), row, outer, limit=limit
+    )
 
 
 def _stage(tensors: list[Tensor], arena: int) -> tuple[list[Tensor], int]:
     """Gives tensors whose time steps lie apart in memory (batch first) room in the arena for one step."""
     staged = []
     for t in tensors:
-        if t.row is not None and t.outer > 1:
-            t = replace(t, stage=arena)
-            arena += aligned(t.row * ITEM_BYTES[t.dtype])
-        staged.append(t)
+        if t.row is None or t.outer == 1:
+            staged.append(t)
+            continue
+        staged.append(replace(t, stage=arena))
+        arena += aligned(t.row * ITEM_BYTES[t.dtype])
     return staged, arena
 
 

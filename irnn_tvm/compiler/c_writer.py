@@ -46,12 +46,16 @@ class CWriter:
     def _declarations(self) -> None:
         for i, weight in enumerate(self.plan.weights):
             shape = "x".join(str(d) for d in weight.shape)
-            self.lines.append(f"extern const {weight.dtype}_t {self.io.name}_w{i}[{weight.size}]; /* {shape} */")
+            self.lines.append(
+                f"extern const {weight.dtype}_t {self.io.name}_w{i}[{weight.size}]; /* {shape} */"
+            )
         for i, state in enumerate(self.io.states):
             if state.initial.any():
                 values = ", ".join(str(int(v)) for v in state.initial.ravel())
                 size = state.initial.size
-                self.lines.append(f"static const {state.initial.dtype}_t initial_state{i}[{size}] = {{{values}}};")
+                self.lines.append(
+                    f"static const {state.initial.dtype}_t initial_state{i}[{size}] = {{{values}}};"
+                )
         self.lines.append("")
         for kernel in self.kernels.values():
             self.lines.append(f"extern {kernel.prototype()};")
@@ -80,11 +84,15 @@ class CWriter:
             else:
                 self._scan(call, number)
         for target, source in self.plan.copies:
-            self.lines.append(f"  memcpy({self._pointer(target)}, {self._pointer(source)}, {self._bytes(target)});")
+            self.lines.append(
+                f"  memcpy({self._pointer(target)}, {self._pointer(source)}, {self._bytes(target)});"
+            )
         self.lines += ["}", ""]
 
     def _uses(self, kind: str, index: int) -> bool:
-        values = [v for c in self.plan.calls for v in c.values] + [v for pair in self.plan.copies for v in pair]
+        values = [v for c in self.plan.calls for v in c.values] + [
+            v for pair in self.plan.copies for v in pair
+        ]
         return any(v.kind == kind and v.index == index for v in values)
 
     def _uses_time(self) -> bool:
@@ -149,7 +157,9 @@ class CWriter:
                 self.lines.append(f"    const {carry.dtype}_t *c{i} = {self._pointer(carry)};")
                 self.lines.append(f"    {spare.dtype}_t *next{i} = {self._pointer(spare)};")
             self.lines.append(f"    const {y.dtype}_t *last = {self._pointer(y0)};")
-            order = f"int32_t t = {steps} - 1; t >= 0; --t" if backward else f"int32_t t = 0; t < {steps}; ++t"
+            order = (
+                f"int32_t t = {steps} - 1; t >= 0; --t" if backward else f"int32_t t = 0; t < {steps}; ++t"
+            )
             self.lines.append(f"    for ({order}) {{")
             self.lines.append(f"      {y.dtype}_t *y = {self._pointer(y)} + (size_t)t * {y_row};")
             args = [f"{self._pointer(x)} + (size_t)t * {x_row}", "last", *(f"c{i}" for i in range(n)), *fixed, "y",
@@ -158,9 +168,8 @@ class CWriter:
             self.lines.append("      last = y;")
             for i, (final, spare) in enumerate(zip(finals, spares, strict=True)):
                 self.lines.append(f"      c{i} = next{i};")
-                self.lines.append(
-                    f"      next{i} = next{i} == {self._pointer(spare)} ? {self._pointer(final)} : {self._pointer(spare)};"
-                )
+                here, there = self._pointer(spare), self._pointer(final)
+                self.lines.append(f"      next{i} = next{i} == {here} ? {there} : {here};")
             self.lines.append("    }")
             for i, final in enumerate(finals):
                 pointer = self._pointer(final)
@@ -207,7 +216,9 @@ class CWriter:
         ]
         for i, state in enumerate(self.io.states):
             if state.initial.any():
-                self.lines.append(f"  memcpy(state + {state.offset}, initial_state{i}, sizeof initial_state{i});")
+                self.lines.append(
+                    f"  memcpy(state + {state.offset}, initial_state{i}, sizeof initial_state{i});"
+                )
         self.lines += [
             "}",
             "",
@@ -320,9 +331,13 @@ class CWriter:
             self.lines.append(f"  {self._forward_call()}")
         else:
             self.lines.append("  for (int32_t t = 0; t < T; ++t) {")
-            self.lines += [self._gather(t, inward=True) for t in io.inputs if t.row is not None and t.outer > 1]
+            self.lines += [
+                self._gather(t, inward=True) for t in io.inputs if t.row is not None and t.outer > 1
+            ]
             self.lines.append(f"    {self._forward_call(staged=True)}")
-            self.lines += [self._gather(t, inward=False) for t in io.outputs if t.row is not None and t.outer > 1]
+            self.lines += [
+                self._gather(t, inward=False) for t in io.outputs if t.row is not None and t.outer > 1
+            ]
             timed = [t for t in (*io.inputs, *io.outputs) if t.row is not None]
             self.lines += [f"    {t.name} += {t.row // t.outer};" for t in timed if t.row is not None]
             self.lines += [f"    {io.inputs[i].name} = {io.outputs[o].name};" for i, o in io.feedback]

@@ -15,7 +15,7 @@ from irnn_tvm.compiler.c_writer import CWriter
 from irnn_tvm.compiler.header import header
 from irnn_tvm.compiler.kernels import Kernel, c_source, write_object
 from irnn_tvm.compiler.plan import Plan
-from irnn_tvm.compiler.report import code_sizes, cost_report, frame_sizes, interface_report
+from irnn_tvm.compiler.report import cost_report, frame_sizes, function_sizes, interface_report, section_bytes
 from irnn_tvm.compiler.tvm_entry import tvm_entry
 from irnn_tvm.targets import Target
 
@@ -94,9 +94,10 @@ def _emit_binary(
                 (folder / "objects").mkdir()
                 for item in objects:
                     (folder / "objects" / item.name).write_bytes(item.read_bytes())
-        sizes = code_sizes([network_object, kernel_object])
+        code = section_bytes([network_object, kernel_object])
+        sizes = function_sizes([network_object, kernel_object])
     files = {"library": library.name, "header": f"{name}.h", "sources": [f"{name}.c"], "runner": None}
-    return files, cost_report(plan, kernels, counts, sizes, _frames(assembly, io, kernels))
+    return files, cost_report(plan, kernels, counts, code, sizes, _frames(assembly, io, kernels))
 
 
 def _functions(io: Interface) -> list[str]:
@@ -133,7 +134,7 @@ def _emit_sources(
     for file, text in parts.items():
         (folder / file).write_text(text, encoding="utf-8")
     files = {"library": None, "header": f"{name}.h", "sources": list(parts), "runner": None}
-    return files, cost_report(plan, kernels, counts, {}, {})
+    return files, cost_report(plan, kernels, counts, None, {}, {})
 
 
 def _kernel_text(io: Interface, kernels: dict[str, Kernel]) -> str:

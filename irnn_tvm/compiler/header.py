@@ -16,7 +16,9 @@ CODES = """#ifndef IRNN_OK
 
 def parameters(io: Interface) -> str:
     """Parameter list of inputs and outputs."""
-    args = [f"const {t.dtype}_t *{t.name}" for t in io.inputs] + [f"{t.dtype}_t *{t.name}" for t in io.outputs]
+    args = [f"const {t.dtype}_t *{t.name}" for t in io.inputs] + [
+        f"{t.dtype}_t *{t.name}" for t in io.outputs
+    ]
     return ", ".join(args)
 
 
@@ -88,5 +90,9 @@ def _describe(t: Tensor) -> str:
     if t.limit is not None:
         return f"{text}, indices 0..{t.limit - 1}"
     if t.scale is not None:
-        return f"{text}, real = {t.scale:.9g} * (q - {t.zero_point})" if t.zero_point else f"{text}, real = {t.scale:.9g} * q"
+        return (
+            f"{text}, real = {t.scale:.9g} * (q - {t.zero_point})"
+            if t.zero_point
+            else f"{text}, real = {t.scale:.9g} * q"
+        )
     return text

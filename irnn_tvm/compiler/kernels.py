@@ -93,7 +93,9 @@ def c_source(kernel: Kernel) -> str:
     """C99 text of one kernel, without TVM's headers, read-only parameters const."""
     import tvm
 
-    text = tvm.get_global_func("target.build.c")(kernel.lowered, tvm.target.Target({"kind": "c"})).inspect_source()
+    text = tvm.get_global_func("target.build.c")(
+        kernel.lowered, tvm.target.Target({"kind": "c"})
+    ).inspect_source()
     text = _EXTERN.sub("", _PROLOGUE.sub("", text))
     names = iter(range(len(kernel.dtypes)))
     body = text.split(f"TVM_DLL void {kernel.symbol}(", 2)[2]

@@ -30,7 +30,9 @@ def symbolic_sizes(func: Any) -> list[tuple[Any, int, int]]:
     found: list[tuple[Any, int, int]] = []
     for position, param in enumerate(tensor_parameters(func)):
         for axis, dim in enumerate(param.ty.shape):
-            if isinstance(dim, tirx.Var) and not any(dim.same_as(v) for v in [*known, *(f[0] for f in found)]):
+            if isinstance(dim, tirx.Var) and not any(
+                dim.same_as(v) for v in [*known, *(f[0] for f in found)]
+            ):
                 found.append((dim, position, axis))
     return found
 

@@ -59,14 +59,18 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
         steps: int | None = fixed_steps(main)
     else:
         steps = None
-        declared = dict(main.attrs["tir_var_upper_bound"].items()) if "tir_var_upper_bound" in main.attrs else {}
+        declared = (
+            dict(main.attrs["tir_var_upper_bound"].items()) if "tir_var_upper_bound" in main.attrs else {}
+        )
         bound = int(declared.get(time.name, 0))
         if streaming.streamable:
             # One step at a time: the loop over time is in the generated C, around this graph.
             mod = relax.transform.BindSymbolicVars({time.name: 1}, "main")(mod)
             max_steps = max_seq_len or 0
         else:
-            declared_or_default = bound if 0 < bound <= 1 << 16 else max(DEFAULT_MAX_STEPS, example_steps(program))
+            declared_or_default = (
+                bound if 0 < bound <= 1 << 16 else max(DEFAULT_MAX_STEPS, example_steps(program))
+            )
             max_steps = max_seq_len or declared_or_default
             mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: max_steps})
     mod = relax.transform.LegalizeOps(skip_ops=["relax.reshape"])(mod)
@@ -102,13 +106,20 @@ def shortest_sequence(main: Any) -> int:
         for binding in block.bindings:
             ty = binding.var.ty
             types += list(ty.fields) if isinstance(ty, relax.TupleType) else [ty]
-    dims = [d for ty in types if isinstance(ty, relax.TensorType) and ty.shape is not None for d in ty.shape.values]
+    dims = [
+        d
+        for ty in types
+        if isinstance(ty, relax.TensorType) and ty.shape is not None
+        for d in ty.shape.values
+    ]
     timed = [d for d in dims if isinstance(expression(d), str)]
     steps = 1
     while not all(evaluate(d, steps) >= 1 for d in timed):
         steps += 1
         if steps > 1 << 16:
-            raise BuildError("no sequence length up to 65536 gives every tensor of the program a positive size")
+            raise BuildError(
+                "no sequence length up to 65536 gives every tensor of the program a positive size"
+            )
     return steps
 
 
@@ -131,7 +142,9 @@ def index_limits(main: Any) -> dict[int, int]:
                 ids = binding.value.args[0]
                 rows = int(binding.value.args[1].ty.shape.values[0])
                 if not isinstance(ids, relax.Var) or ids not in source:
-                    raise BuildError("an embedding's ids must be an input of the model, to be checked at run time")
+                    raise BuildError(
+                        "an embedding's ids must be an input of the model, to be checked at run time"
+                    )
                 limits[source[ids]] = min(rows, limits.get(source[ids], rows))
     return limits
 

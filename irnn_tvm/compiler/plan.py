@@ -128,7 +128,9 @@ class Planner:
         """Equal constants are stored once."""
         array = np.ascontiguousarray(array)
         if str(array.dtype) not in ITEM_BYTES:
-            raise BuildError(f"a constant of type {array.dtype} is left in the program; supported: {list(ITEM_BYTES)}")
+            raise BuildError(
+                f"a constant of type {array.dtype} is left in the program; supported: {list(ITEM_BYTES)}"
+            )
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self.weight_keys:
             self.weight_keys[key] = len(self.plan.weights)
@@ -154,7 +156,9 @@ class Planner:
         if name == "relax.builtin.alloc_tensor":
             if var in self.placed:  # an output is often a reshaped view of what the kernel writes
                 return replace(self.placed[var], shape=tuple(var.ty.shape.values))
-            return Value("arena", self._reserve(self._max_bytes(var.ty)), str(var.ty.dtype), tuple(var.ty.shape.values))
+            return Value(
+                "arena", self._reserve(self._max_bytes(var.ty)), str(var.ty.dtype), tuple(var.ty.shape.values)
+            )
         if name == "relax.reshape":
             source = self._lookup(value.args[0])
             return Value(source.kind, source.index, source.dtype, tuple(var.ty.shape.values))
@@ -164,7 +168,9 @@ class Planner:
             return self._call(str(callee.global_symbol), args)
         if isinstance(value.op, GlobalVar):
             return self._call(value.op.name_hint, value.args)
-        raise BuildError(f"the lowered program holds {name or value}, which has no place in an integer library")
+        raise BuildError(
+            f"the lowered program holds {name or value}, which has no place in an integer library"
+        )
 
     def _call(self, kernel: str, args: Any) -> None:
         from tvm import relax
@@ -220,5 +226,7 @@ def expression(dim: Any, divide: str = "/") -> int | str:
     symbols = {"Add": "+", "Sub": "-", "Mul": "*", "FloorDiv": divide, "Div": divide}
     symbol = symbols.get(type(dim).__name__)
     if symbol is None:
-        raise BuildError(f"size {dim} is not supported; supported: + - * // of the sequence length and constants")
+        raise BuildError(
+            f"size {dim} is not supported; supported: + - * // of the sequence length and constants"
+        )
     return f"({expression(dim.a, divide)} {symbol} {expression(dim.b, divide)})"

@@ -12,7 +12,9 @@ from irnn_tvm.compiler.plan import Plan
 from irnn_tvm.targets import Target
 
 
-def interface_report(io: Interface, target: Target, files: dict[str, Any], stream_reason: str) -> dict[str, Any]:
+def interface_report(
+    io: Interface, target: Target, files: dict[str, Any], stream_reason: str
+) -> dict[str, Any]:
     """The entries that irnn_tvm.runtime reads."""
     if io.fixed_steps is not None:
         time: dict[str, Any] = {"dynamic": False, "fixed": io.fixed_steps}
@@ -50,12 +52,14 @@ def cost_report(
     plan: Plan,
     kernels: dict[str, Kernel],
     counts: dict[str, int],
-    code_bytes: dict[str, int],
+    code_bytes: int | None,
+    function_bytes: dict[str, int],
     stack: dict[str, int | None],
 ) -> dict[str, Any]:
     """flash (code, constants), arena, stack and MACs, in total and per kernel.
 
-    code_bytes: size of every function by symbol (empty for C sources); stack: frame bytes by symbol.
+    code_bytes: everything in flash but the weights (None for C sources, which are not compiled yet); function_bytes and
+    stack: size and frame of functions by symbol.
     """
     rows = []
     for kernel in kernels.values():
@@ -67,7 +71,7 @@ def cost_report(
                 "tuned": False,
                 "calls_per_step": counts.get(kernel.name, 0),
                 "macs": kernel.macs,
-                "flash_bytes": code_bytes.get(kernel.symbol),
+                "flash_bytes": function_bytes.get(kernel.symbol),
                 "stack_bytes": stack.get(kernel.symbol),
             }
         )
@@ -77,8 +81,8 @@ def cost_report(
     callers = [v for k, v in stack.items() if k not in symbols and v is not None]
     return {
         "weight_bytes": weight_bytes,
-        "code_bytes": sum(code_bytes.values()) if code_bytes else None,
-        "flash_bytes": weight_bytes + sum(code_bytes.values()) if code_bytes else None,
+        "code_bytes": code_bytes,
+        "flash_bytes": None if code_bytes is None else weight_bytes + code_bytes,
         "stack_bytes": max(frames, default=0) + sum(callers) if stack else None,
         "macs_per_step": sum(k.macs * counts.get(k.name, 0) for k in kernels.values()),
         "arena": plan.storages,
@@ -87,22 +91,34 @@ def cost_report(
     }
 
 
-def code_sizes(objects: list[Path]) -> dict[str, int]:
-    """Bytes of every function and of every constant that is not a weight, by symbol, from ELF objects."""
+def section_bytes(objects: list[Path]) -> int:
+    """Bytes that ELF objects put into flash: their allocated sections with contents, unwind tables excepted."""
+    from elftools.elf.constants import SH_FLAGS
+    from elftools.elf.elffile import ELFFile
+
+    total = 0
+    for path in objects:
+        with path.open("rb") as file:
+            for section in ELFFile(file).iter_sections():
+                stored = section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_type"] != "SHT_NOBITS"
+                if stored and not section.name.startswith((".ARM.ex", ".eh_frame", ".rel", ".note")):
+                    total += int(section["sh_size"])
+    return total
+
+
+def function_sizes(objects: list[Path]) -> dict[str, int]:
+    """Bytes of every function in ELF objects, by symbol."""
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
 
     sizes: dict[str, int] = {}
     for path in objects:
         with path.open("rb") as file:
-            elf = ELFFile(file)
-            for section in elf.iter_sections():
-                if not isinstance(section, SymbolTableSection):
-                    continue
-                for symbol in section.iter_symbols():
-                    kind = symbol["st_info"]["type"]
-                    if kind in ("STT_FUNC", "STT_OBJECT") and isinstance(symbol["st_shndx"], int):
-                        sizes[symbol.name] = sizes.get(symbol.name, 0) + int(symbol["st_size"])
+            for section in ELFFile(file).iter_sections():
+                if isinstance(section, SymbolTableSection):
+                    for symbol in section.iter_symbols():
+                        if symbol["st_info"]["type"] == "STT_FUNC":
+                            sizes[symbol.name] = int(symbol["st_size"])
     return sizes
 
 

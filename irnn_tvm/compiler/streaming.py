@@ -37,7 +37,9 @@ def time_variable(main: Any) -> Any:
                 found.append(dim)
     if len(found) > 1:
         names = ", ".join(str(f) for f in found)
-        raise BuildError(f"the program has {len(found)} run-time sizes ({names}); one, the sequence length, is supported")
+        raise BuildError(
+            f"the program has {len(found)} run-time sizes ({names}); one, the sequence length, is supported"
+        )
     return found[0] if found else None
 
 
@@ -71,7 +73,9 @@ class _Walker:
         self.main, self.time = main, time
         self.axis: dict[Any, int | None] = {}
         self.summary: dict[Any, bool] = {}
-        self.source: dict[Any, Any] = {}  # value that a view shows: parameter, or (recurrent op, output index)
+        self.source: dict[
+            Any, Any
+        ] = {}  # value that a view shows: parameter, or (recurrent op, output index)
         self.states: list[tuple[Any, Any]] = []  # (initial state's source, (op variable, output index))
 
     def run(self) -> Streaming:
@@ -115,7 +119,9 @@ class _Walker:
             if isinstance(dim, tirx.Var) and dim.same_as(self.time):
                 return i
             if not isinstance(dim, int | tirx.IntImm):
-                raise _NotStreamable("a tensor's size depends on the sequence length in another way than being it")
+                raise _NotStreamable(
+                    "a tensor's size depends on the sequence length in another way than being it"
+                )
         return None
 
     def _set(self, var: Any, axis: int | None, summary: bool, source: Any) -> None:
@@ -144,7 +150,9 @@ class _Walker:
         if int(value.attrs["reverse"]):
             raise _NotStreamable("a layer runs backward in time (bidirectional)")
         if self.time is not None and self._time_axis(value.args[0].ty) != 0:
-            raise _NotStreamable("a recurrent layer runs over a length that is not the input's sequence length")
+            raise _NotStreamable(
+                "a recurrent layer runs over a length that is not the input's sequence length"
+            )
         for output, index in enumerate(STATE_ARGS[name], start=1):
             state = value.args[index]
             start = None
@@ -177,13 +185,14 @@ class _Walker:
         rank = len(value.args[0].ty.shape.values)
         before = self.axis.get(value.args[0])
         if name in ELEMENTWISE:
-            ranks = [len(a.ty.shape.values) for a in value.args]
-            aligned = {self.axis[a] - r for a, r in zip(value.args, ranks, strict=True) if self.axis.get(a) is not None}
+            aligned = set()
+            for arg in value.args:
+                time_axis = self.axis.get(arg)
+                if time_axis is not None:
+                    aligned.add(time_axis - len(arg.ty.shape.values))
             if len(aligned) <= 1:
                 return False
-        elif name == "irnn.embedding":
-            return False
-        elif name == "irnn.linear" and before != rank - 1:
+        elif name == "irnn.embedding" or (name == "irnn.linear" and before != rank - 1):
             return False
         elif name == "irnn.concat":
             dim = int(value.attrs["dim"]) % rank

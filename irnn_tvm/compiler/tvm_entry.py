@@ -74,7 +74,9 @@ def tvm_entry(io: Interface) -> str:
         text.append(_open(function))
         text.append(f"  void *state = count == 1 ? tensor(&args[0], 8, {upper}_STATE_BYTES) : NULL;")
         text.append("  (void)self;")
-        text.append(f"  return answer(result, state == NULL ? WRONG_ARGUMENTS : {io.name}_{function}(state));")
+        text.append(
+            f"  return answer(result, state == NULL ? WRONG_ARGUMENTS : {io.name}_{function}(state));"
+        )
         text.append("}\n")
     for function in ("step", "run") if io.streamable else ("run",):
         text += _call(io, function)
@@ -111,11 +113,18 @@ def _call(io: Interface, function: str) -> list[str]:
     for i, t in enumerate(tensors):
         bits = int(t.dtype.removeprefix("int"))
         lines.append(f"  p[{i}] = tensor(&args[{first + i}], {bits}, (int64_t){bits // 8} * {t.elements()});")
-    missing = " || ".join(["state == NULL", "arena == NULL", *(f"p[{i}] == NULL" for i in range(len(tensors)))])
+    missing = " || ".join(
+        ["state == NULL", "arena == NULL", *(f"p[{i}] == NULL" for i in range(len(tensors)))]
+    )
     lines.append(f"  if ({missing}) {{")
     lines.append("    return answer(result, WRONG_ARGUMENTS);")
     lines.append("  }")
-    args = ["state", "arena", *(["(int32_t)T"] if function == "run" else []), *(f"p[{i}]" for i in range(len(tensors)))]
+    args = [
+        "state",
+        "arena",
+        *(["(int32_t)T"] if function == "run" else []),
+        *(f"p[{i}]" for i in range(len(tensors))),
+    ]
     lines.append(f"  return answer(result, {io.name}_{function}({', '.join(args)}));")
     lines.append("}\n")
     return lines

@@ -78,7 +78,9 @@ def _mult(values: np.ndarray | int, what: str) -> np.ndarray:
 def _zero_point(bits: int, zp: int, what: str) -> None:
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     if not low <= zp <= high or (bits == 16 and zp != 0):
-        raise BuildError(f"{what}: zero point {zp} is not supported for int{bits}; 16-bit tensors have zero point 0")
+        raise BuildError(
+            f"{what}: zero point {zp} is not supported for int{bits}; 16-bit tensors have zero point 0"
+        )
 
 
 def _matrix(call: Any, what: str) -> None:
@@ -89,7 +91,9 @@ def _matrix(call: Any, what: str) -> None:
     _zero_point(_int(call, "out_bits"), _int(call, "out_zp"), what)
 
 
-def _recurrent(call: Any, what: str, first: int, gates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _recurrent(
+    call: Any, what: str, first: int, gates: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     w_ih, w_hh, bias = (_array(call, first + i, what) for i in range(3))
     rows_x = _rows(w_ih, bias, f"{what} input product")
     bits = _int(call, "gate_bits")
@@ -189,7 +193,9 @@ def _tables(tables: np.ndarray, shifts: list[int], what: str) -> None:
         knots, slopes, values = table
         pieces = knots.size
         if pieces & (pieces - 1) or not 0 <= shift <= 14:
-            raise BuildError(f"{what}: table {number} has {pieces} pieces and shift {shift}; a power of two and 0..14 go")
+            raise BuildError(
+                f"{what}: table {number} has {pieces} pieces and shift {shift}; a power of two and 0..14 go"
+            )
         if np.any(np.diff(knots) < 0):
             raise BuildError(f"{what}: the knots of table {number} do not ascend")
         ends = np.append(knots[1:], 32767)

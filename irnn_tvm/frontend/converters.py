@@ -191,7 +191,9 @@ def _full(node: Any, importer: Any) -> Any:
 def _identity(node: Any, importer: Any) -> Any:
     source, result = node.args[0].meta["val"], node.meta["val"]
     if source.dtype != result.dtype:
-        raise UnsupportedModuleError(f"{node.name}: conversion {source.dtype} -> {result.dtype} inside the graph")
+        raise UnsupportedModuleError(
+            f"{node.name}: conversion {source.dtype} -> {result.dtype} inside the graph"
+        )
     return importer.env[node.args[0]]
 
 

@@ -52,4 +52,6 @@ def _check(program: torch.export.ExportedProgram) -> None:
                 "data movement only. Quantize the float model with irnn_tvm.quantize first"
             )
     if not found:
-        raise ProgramError("the program holds no irnn op: it is not an integer RNN graph made by irnn_tvm.quantize")
+        raise ProgramError(
+            "the program holds no irnn op: it is not an integer RNN graph made by irnn_tvm.quantize"
+        )

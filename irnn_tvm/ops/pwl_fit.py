@@ -67,7 +67,9 @@ def fit(
     return _quantize_table(grid, target, weight, kept, values, out_qparams)
 
 
-def _target(fn: Callable[[np.ndarray], np.ndarray], grid: np.ndarray, inp: QParams, out: QParams) -> np.ndarray:
+def _target(
+    fn: Callable[[np.ndarray], np.ndarray], grid: np.ndarray, inp: QParams, out: QParams
+) -> np.ndarray:
     with np.errstate(all="ignore"):
         real = np.asarray(fn(inp.dequantize(grid)), np.float64)
     if real.shape != grid.shape or np.isnan(real).any():
@@ -204,7 +206,9 @@ def _quantize_table(
         if np.abs(slopes).max() <= 32767 and ends.max() < 2**31:
             break
     else:
-        raise QuantizationError("the function is too steep for int16 slopes on this grid; use a wider output scale")
+        raise QuantizationError(
+            "the function is too steep for int16 slopes on this grid; use a wider output scale"
+        )
     padded = 1 << (pieces - 1).bit_length()
     table = np.zeros((3, padded), np.int16)
     # Unused pieces start at the largest input and hold its value, so that a binary search needs no length.

@@ -65,6 +65,8 @@ def multiplier(real: np.ndarray | float) -> tuple[np.ndarray, int]:
     if np.floor(largest * 2.0**shift + 0.5) >= 2**MULTIPLIER_BITS:
         shift -= 1
     if shift < 1:
-        raise QuantizationError(f"rescale factor {largest} is too large; the largest supported is below 2**30")
+        raise QuantizationError(
+            f"rescale factor {largest} is too large; the largest supported is below 2**30"
+        )
     mult = np.floor(factors * 2.0**shift + 0.5).astype(np.int64)
     return np.clip(mult, 1, 2**MULTIPLIER_BITS - 1), shift

@@ -51,6 +51,7 @@ def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig |
         emitter = _emit(planner)
         integer = _assemble(planner, emitter, batches[0])
         integer.report = measure(planner, emitter, integer, batches)
+        integer.eval()
     return integer
 
 

@@ -241,7 +241,9 @@ MODELS = [
     Network("lstm_unbatched", lambda: nn.LSTM(8, 16, 2, bidirectional=True), rows(7, 8), 20.0),
     Network("gru_bidirectional", lambda: nn.GRU(8, 16, 2, bidirectional=True, bias=False), rows(7, 3, 8)),
     Network("gru_before", lambda: GRU(8, 16, 2, batch_first=True, reset_after=False), rows(3, 7, 8)),
-    Network("gru_before_bidirectional", lambda: GRU(8, 16, bidirectional=True, reset_after=False), rows(7, 8)),
+    Network(
+        "gru_before_bidirectional", lambda: GRU(8, 16, bidirectional=True, reset_after=False), rows(7, 8)
+    ),
     Network("lstm_cell", lambda: nn.LSTMCell(8, 16), rows(4, 8, n=6)),
     Network("lstm_cell_unbatched", lambda: nn.LSTMCell(8, 16), rows(8, n=6), 20.0),
     Network("gru_cell_unbatched", lambda: nn.GRUCell(8, 16), rows(8, n=6), 20.0),
@@ -250,10 +252,24 @@ MODELS = [
     Network("bilstm_classifier", BiLstmClassifier, ids(20, 4, 9), 15.0),
     Network("lstm_with_state", LstmWithState, _state),
     Network("gru_without_state", GruWithState, rows(5, 2, 8)),
-    Network("gru_with_state", GruWithState, lambda: [(x, torch.rand(1, 2, 16) * 2 - 1) for x in rows(5, 2, 8)()]),
-    Network("gru_state_beyond_one", GruWithState, lambda: [(x, 3 * torch.randn(1, 2, 16)) for x in rows(5, 2, 8)()]),
-    Network("unrolled_cell", UnrolledCell, lambda: [(torch.randn(5, 4, 8), *torch.randn(2, 5, 16)) for _ in range(3)]),
-    Network("gru_cell", GruCellStep, lambda: [(torch.randn(5, 8), torch.tanh(torch.randn(5, 16))) for _ in range(3)]),
+    Network(
+        "gru_with_state", GruWithState, lambda: [(x, torch.rand(1, 2, 16) * 2 - 1) for x in rows(5, 2, 8)()]
+    ),
+    Network(
+        "gru_state_beyond_one",
+        GruWithState,
+        lambda: [(x, 3 * torch.randn(1, 2, 16)) for x in rows(5, 2, 8)()],
+    ),
+    Network(
+        "unrolled_cell",
+        UnrolledCell,
+        lambda: [(torch.randn(5, 4, 8), *torch.randn(2, 5, 16)) for _ in range(3)],
+    ),
+    Network(
+        "gru_cell",
+        GruCellStep,
+        lambda: [(torch.randn(5, 8), torch.tanh(torch.randn(5, 16))) for _ in range(3)],
+    ),
     Network("shared_layers", Shared, rows(4, 3, 8)),
     Network("encoder_decoder", EncoderDecoder, _pairs, 20.0),
     Network("bridge", Bridge, _pairs),
@@ -263,7 +279,9 @@ MODELS = [
     Network("functional", Functional, rows(3, 8)),
     Network("tokens", Tokens, ids(9, 3, 5)),
     Network(
-        "sequential", lambda: nn.Sequential(nn.Linear(8, 9), nn.ReLU(), nn.Dropout(), nn.Linear(9, 4)), rows(6, 8)
+        "sequential",
+        lambda: nn.Sequential(nn.Linear(8, 9), nn.ReLU(), nn.Dropout(), nn.Linear(9, 4)),
+        rows(6, 8),
     ),
     Network("keyword_arguments", GruWithState, lambda: [{"x": x, "h": None} for x in rows(5, 2, 8)()]),
 ]

@@ -109,7 +109,12 @@ def test_positive_factors_and_equal_parameters_cost_nothing() -> None:
 
 def test_relu_is_part_of_the_saturation() -> None:
     integer = quantize(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)), [torch.randn(30, 8)])
-    assert [n.op for n in integer.graph_module.graph.nodes] == ["placeholder", "call_module", "call_module", "output"]
+    assert [n.op for n in integer.graph_module.graph.nodes] == [
+        "placeholder",
+        "call_module",
+        "call_module",
+        "output",
+    ]
     assert integer.graph_module.get_submodule("0").out_zp == -128
 
 

@@ -89,7 +89,7 @@ def find_axes(model: IntegerModel) -> Axes:
     """
     import torch
 
-    shapes = tuple({i: torch.export.Dim.AUTO for i in range(x.dim())} for x in model.calibration_example)
+    shapes = tuple(dict.fromkeys(range(x.dim()), torch.export.Dim.AUTO) for x in model.calibration_example)
     examples = tuple(x.to(torch.int32) if x.dtype == torch.int64 else x for x in model.calibration_example)
     program = _export(model, examples, shapes)
     time, batches = _symbols(program)

@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 SPECS_FILE = "irnn_specs.json"
 
 
-def save_program(program: torch.export.ExportedProgram, path: str | Path, specs: dict[str, Any] | None = None) -> None:
-    """Writes a .pt2 file (to a temporary name, then renamed). specs: `specs_of` a model, kept beside the graph."""
+def save_program(
+    program: torch.export.ExportedProgram | Any, path: str | Path, specs: dict[str, Any] | None = None
+) -> None:
+    """Writes a .pt2 file (to a temporary name, then renamed).
+
+    program: an exported integer program, or an IntegerModel, which is exported first with batch 1 and a run-time
+    length. specs: `specs_of` the model, kept beside the graph so that a library built from the file knows its scales.
+    """
     import torch
 
+    if not isinstance(program, torch.export.ExportedProgram):
+        from irnn_tvm.frontend.exporting import export_program
+
+        specs = specs_of(program)
+        program = export_program(program)
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.pt2")
     try:
@@ -59,4 +70,7 @@ def load_program(path: str | Path) -> tuple[torch.export.ExportedProgram, dict[s
 
 def specs_of(model: Any) -> dict[str, Any]:
     """Input and output specs of an IntegerModel as plain data."""
-    return {"inputs": [asdict(s) for s in model.input_specs], "outputs": [asdict(s) for s in model.output_specs]}
+    return {
+        "inputs": [asdict(s) for s in model.input_specs],
+        "outputs": [asdict(s) for s in model.output_specs],
+    }
