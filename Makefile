@@ -12,11 +12,12 @@ export IRNN_TVM_CACHE ?= $(CURDIR)/$(CACHE)/examples
 FOLDERS := relay_ops schedules targets tuning_logs examples
 SOURCES := irnn_tvm $(FOLDERS) tests benchmarks
 
-.PHONY: help setup test smoke demo lint format typecheck clean
+.PHONY: help setup test smoke demo demo-textgenrnn lint format typecheck clean
 
 help:
 	@echo "make setup      .venv with pinned packages, and the system tools (QEMU, LLVM, gcc)"
 	@echo "make demo       real words through the pretrained model, integer-only, on the host and on an emulated Cortex-M7"
+	@echo "make demo-textgenrnn   a pretrained character LSTM, streaming, on the host and on emulated AArch64"
 	@echo "make smoke      the shortest way through every stage, under a minute"
 	@echo "make test       all tests"
 	@echo "make lint       ruff and mypy;   make format   ruff's fixes"
@@ -36,6 +37,9 @@ smoke: setup
 
 demo: setup
 	$(BIN)/irnn-tvm demo
+
+demo-textgenrnn: setup
+	$(BIN)/python -m irnn_tvm.examples.textgenrnn.demo
 
 lint: setup typecheck
 	$(BIN)/ruff check .

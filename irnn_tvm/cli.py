@@ -178,13 +178,16 @@ def targets() -> None:
 def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     words: Annotated[int, typer.Option(min=1, help="Number of words to pronounce.")] = 3000,
+    most_frequent: Annotated[
+        int, typer.Option(min=1, help="Take them from this many frequent words.")
+    ] = 20_000,
     host_only: Annotated[bool, typer.Option("--host-only", help="Leave the Cortex-M7 out.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep the built libraries and the firmware here.")] = None,
 ) -> None:
     """Turn English words into phonemes with integers alone, on this machine and on an emulated Cortex-M7."""
     from irnn_tvm.examples.g2p import demo as g2p
 
-    result = g2p.run(words=words, host_only=host_only, keep=keep)
+    result = g2p.run(words=words, most_frequent=most_frequent, host_only=host_only, keep=keep)
     if as_json:
         typer.echo(json.dumps(result))
     else:

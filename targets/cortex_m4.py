@@ -7,7 +7,7 @@ TARGET = Target(
     description="Cortex-M4 firmware (ARMv7E-M, DSP instructions), soft-float ABI",
     kind="archive",
     # The code is integer only, so that the soft-float ABI costs nothing and links into any firmware.
-    tvm={"kind": "llvm", "mtriple": "thumbv7em-none-eabi", "mcpu": "cortex-m4"},
+    tvm={"kind": "llvm", "mtriple": "thumbv7em-none-eabi", "mcpu": "cortex-m4", "vector-width": 32},
     zig_target="thumb-freestanding-eabi",
     zig_flags=("-mcpu=cortex_m4",),
     emulator=Emulator("system", "qemu-system-arm", ("-M", "mps2-an386"), "qemu-system-arm", "mps2_an386"),

@@ -6,7 +6,13 @@ TARGET = Target(
     name="cortex-m55",
     description="Cortex-M55 firmware (ARMv8.1-M, Helium integer vectors), soft-float ABI",
     kind="archive",
-    tvm={"kind": "llvm", "mtriple": "thumbv8.1m.main-none-eabi", "mcpu": "cortex-m55", "mattr": ["+mve"]},
+    tvm={
+        "kind": "llvm",
+        "mtriple": "thumbv8.1m.main-none-eabi",
+        "mcpu": "cortex-m55",
+        "mattr": ["+mve"],
+        "vector-width": 128,
+    },
     zig_target="thumb-freestanding-eabi",
     # The soft-float ABI switches Helium off together with the FPU; its integer half is wanted.
     zig_flags=("-mcpu=cortex_m55+mve",),

@@ -6,7 +6,7 @@ TARGET = Target(
     name="cortex-m7",
     description="Cortex-M7 firmware (ARMv7E-M, DSP instructions), soft-float ABI",
     kind="archive",
-    tvm={"kind": "llvm", "mtriple": "thumbv7em-none-eabi", "mcpu": "cortex-m7"},
+    tvm={"kind": "llvm", "mtriple": "thumbv7em-none-eabi", "mcpu": "cortex-m7", "vector-width": 32},
     zig_target="thumb-freestanding-eabi",
     zig_flags=("-mcpu=cortex_m7",),
     emulator=Emulator("system", "qemu-system-arm", ("-M", "mps2-an500"), "qemu-system-arm", "mps2_an500"),

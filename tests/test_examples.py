@@ -16,7 +16,7 @@ from irnn_tvm.examples.textgenrnn import text
 
 pytestmark = pytest.mark.network
 
-WORDS_SHA256 = "b31007b50ac228d076b1011aaab774ff879fabfa3d0acd2f401db5c0e4989a7e"
+WORDS_SHA256 = "225ff45d05cf708dff619365c8dd8ab9eeceedbab1bfdcd128a64ac0b99c9397"
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -137,7 +137,7 @@ def _decode(data: bytes, words: int, logit_dtype: np.dtype[np.signedinteger]) ->
 
 
 def _sizes(elf: Path) -> tuple[int, int]:
-    """(flash, RAM without the stack) of the linked image in bytes. Initial values of variables count in both."""
+    """(flash, RAM without the stack) of the linked image in bytes. Initial values count in both."""
     flash = ram = 0
     with elf.open("rb") as file:
         for section in ELFFile(file).iter_sections():

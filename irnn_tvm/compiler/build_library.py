@@ -18,6 +18,7 @@ from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
 from irnn_tvm.compiler.pipeline import Lowered, call_counts, lower_program
 from irnn_tvm.compiler.plan import ITEM_BYTES, aligned, expression
 from irnn_tvm.errors import BuildError
+from irnn_tvm.runtime.export import copy_directory
 from irnn_tvm.runtime.library import Library, load
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def build(
         folder.mkdir()
         _write(lowered, specs, chosen, name, folder)
         if destination is not None:
-            _replace(folder, destination)
+            copy_directory(folder, destination)
             return load(destination)
         library = load(folder)
         weakref.finalize(library, shutil.rmtree, parent, ignore_errors=True)
@@ -129,19 +130,6 @@ def _check_destination(path: Path) -> None:
         raise BuildError(
             f"{path} is not empty and is not an earlier build: choose another directory for out="
         )
-
-
-def _replace(folder: Path, destination: Path) -> None:
-    """Puts a finished directory in place of `destination`: copy beside it, then rename."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    try:
-        shutil.copytree(folder, staging / "new")
-        if destination.exists():
-            destination.rename(staging / "old")
-        (staging / "new").rename(destination)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Target, name: str) -> Interface:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.lower_kernel import lower_kernel, scalar_parameters, symbolic_sizes, tensor_parameters
 from irnn_tvm.targets import Target
 
 # TVM prints its own headers first; nothing of them is needed.
 _PROLOGUE = re.compile(r"\A.*?(?=#ifdef __cplusplus\nextern \"C\"\n#endif\nTVM_DLL)", re.S)
+# Conversions of half floats, weak symbols that TVM's code generator adds to every module and nothing here calls.
+_HALF_FLOATS = re.compile(r"^\t\.section\t\.text\.tvm\.fp16\.conv.*?(?=^\t\.section\t)", re.S | re.M)
 _EXTERN = re.compile(r"#ifdef __cplusplus\nextern \"C\"\n#endif\n")
 _PARAMETER = re.compile(r"(int(?:8|16|32|64)_t\*?) (\w+)")
 
@@ -84,9 +87,11 @@ def llvm_module(kernels: list[Kernel], target: Target) -> Any:
 
 def write_object(kernels: list[Kernel], target: Target, path: Path) -> str:
     """Writes the kernels as a relocatable object; returns their assembly text (for the stack report)."""
-    module = llvm_module(kernels, target)
-    module.write_to_file(str(path), "o")
-    return str(module.inspect_source("s"))
+    assembly = _HALF_FLOATS.sub("", str(llvm_module(kernels, target).inspect_source("s")))
+    source = path.with_suffix(".s")
+    source.write_text(assembly, encoding="utf-8")
+    toolchain.compile_object(source, path, target)
+    return assembly
 
 
 def c_source(kernel: Kernel) -> str:

@@ -84,8 +84,8 @@ def find_axes(model: IntegerModel) -> Axes:
     """Batch and time axis of every input, found by exporting once with every size free.
 
     The recurrent ops are time-major, so the symbols of their first two sizes name time and batch wherever these
-    appear in an input's shape. Models without a recurrent op: the first axis is the batch, a convolution's last axis
-    is time.
+    appear in an input's shape. Models without a recurrent op: the first axis is the batch; time is a convolution's last
+    axis, else the second of three or more.
     """
     import torch
 
@@ -127,7 +127,8 @@ def _symbols(program: torch.export.ExportedProgram) -> tuple[str | None, frozens
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
             shape = node.meta["val"].shape
-            return None, frozenset({name(shape[0]) if shape else None})
+            time = name(shape[1]) if len(shape) > 2 else None
+            return time, frozenset({name(shape[0]) if shape else None})
     return None, frozenset()
 
 

@@ -17,9 +17,9 @@ def limits(bits: int) -> tuple[int, int]:
 
 
 def saturate(value: Tensor, bits: int) -> Tensor:
-    """int64 -> int8/int16/int32, values outside the type become its nearest limit."""
+    """int64 -> int8/int16/int32, values outside the type become its nearest limit. Contiguous, as operators return."""
     lo, hi = limits(bits)
-    return value.clamp(lo, hi).to(DTYPES[bits])
+    return value.clamp(lo, hi).to(DTYPES[bits]).contiguous()
 
 
 def round_shift(value: Tensor, shift: int) -> Tensor:

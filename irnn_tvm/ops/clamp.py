@@ -8,7 +8,7 @@ from irnn_tvm.ops.library import irnn_op
 @irnn_op
 def clamp(x: Tensor, lo: int, hi: int) -> Tensor:
     """y = min(max(x, lo), hi), same dtype and qparams as x."""
-    return x.clamp(lo, hi)
+    return x.clamp(lo, hi).contiguous()
 
 
 @clamp.register_fake

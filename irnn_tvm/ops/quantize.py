@@ -12,7 +12,7 @@ def quantize(x: Tensor, scale: float, zp: int, bits: int) -> Tensor:
     """q = sat(floor(x / scale + 0.5) + zp). x float of any shape."""
     lo, hi = limits(bits)
     q = torch.floor(x.double() / scale + 0.5) + zp
-    return q.clamp(lo, hi).to(DTYPES[bits])
+    return q.clamp(lo, hi).to(DTYPES[bits]).contiguous()
 
 
 @quantize.register_fake
@@ -23,7 +23,7 @@ def _(x: Tensor, scale: float, zp: int, bits: int) -> Tensor:
 @irnn_op
 def dequantize(q: Tensor, scale: float, zp: int) -> Tensor:
     """real = scale * (q - zp) as float32. q of any integer type and shape."""
-    return (q.double() - zp).mul(scale).float()
+    return (q.double() - zp).mul(scale).float().contiguous()
 
 
 @dequantize.register_fake

@@ -42,7 +42,7 @@ class Emitter:
 
     def placeholder(self, node: fx.Node) -> fx.Node:
         """An input of the integer graph."""
-        made = self.graph.placeholder(node.name)
+        made = self.graph.placeholder(str(node.target))
         self.reference = self.reference or made
         self.env[node] = made
         return made

@@ -71,7 +71,9 @@ def _tensors(planner: Planner, emitter: Emitter) -> list[_Measured]:
     for node, value in planner.values.items():
         if node.op == "placeholder":
             if isinstance(value, Slot):
-                found.append(_Measured(node.name, "input", "input", value, node, (), emitter.env[node]))
+                found.append(
+                    _Measured(str(node.target), "input", "input", value, node, (), emitter.env[node])
+                )
             continue
         op = planner.ops[node]
         if op.kind not in MEASURED:

@@ -62,6 +62,10 @@ class Planner:
         self.guards[node] = node.meta["value"]
         return node.meta["value"]
 
+    def is_constant(self, node: fx.Node) -> bool:
+        """True for tensors that are the same for every input, in shape too."""
+        return isinstance(self.ops.get(node), ConstantOp)
+
     def describe(self, node: fx.Node) -> str:
         """The operation in the user's words."""
         if node.op == "call_module":
@@ -75,11 +79,14 @@ class Planner:
         found: Slot | Index
         if example.is_floating_point():
             found = self.new_slot(
-                f"input {node.name!r}", tensor_class="input", bits=self.config.activation_bits, flexible=True
+                f"input {str(node.target)!r}",
+                tensor_class="input",
+                bits=self.config.activation_bits,
+                flexible=True,
             )
             found.watch(node)
         else:
-            found = Index(node.name)
+            found = Index(str(node.target))
         self.inputs.append(found)
         return found
 
@@ -106,11 +113,7 @@ class Planner:
         module = self.captured.modules[str(node.target)] if node.op == "call_module" else None
         if node in self.folded.norms:
             return FoldedNormOp(self, node)
-        if (
-            module is None
-            and operands
-            and all(isinstance(v, Slot) and v.constant is not None for v in operands)
-        ):
+        if module is None and operands and all(self.is_constant(n) for n in node.all_input_nodes):
             return FoldedOp(self, node)
         if is_plain(node.meta["value"]) and all(_sized(v) for v in operands):
             return SizeOp(self, node)

@@ -217,7 +217,7 @@ LSTM = _rows(
 GRU = _rows(
     "gru",
     {
-        f"{name}-reset-{'after' if after else 'before'}": settings | dict(reset_after=after)
+        f"{name}-reset-{'after' if after else 'before'}": settings | {"reset_after": after}
         for after in (True, False)
         for name, settings in {
             **RECURRENT,
@@ -230,8 +230,8 @@ GRU = _rows(
     },
 )
 
-# Cases are built together, as few models with many outputs. The first recurrent case has several steps, which makes its
-# bundle a model over sequences.
+# Cases are built together, as few models with many outputs. The first recurrent case has several steps, which
+# makes its bundle a model over sequences.
 BUNDLES: dict[str, tuple[Case, ...]] = {
     "recurrent": (*LSTM, *GRU),
     "stateless": (*REQUANTIZE, *PWL, *LINEAR, *EMBEDDING, *CONV1D, *CLAMP, *ADD, *MUL, *CONCAT),

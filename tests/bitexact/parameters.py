@@ -1,4 +1,4 @@
-"""From a row of the table to the arguments of one operator call: seeded constants, and specs of run-time inputs."""
+"""From a row of the table to the arguments of one call: seeded constants, and specs of run-time inputs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _weights(rng: np.random.Generator, shape: Shape) -> Tensor:
 
 
 def _shift_for(depth: int, bits: int, mult_bits: float, gain: float = 1.0) -> int:
-    """Shift that leaves a product of `depth` random terms, times 2**mult_bits, at a quarter of an output's range."""
+    """Shift that leaves a product of `depth` random terms, times 2**mult_bits, in a quarter of the output range."""
     spread = math.log2(74 * 74 * math.sqrt(depth))
     return max(1, round(spread + mult_bits - (bits - 3) - math.log2(gain)))
 
@@ -205,7 +205,9 @@ def _mul(
         "out_zp": out_zp,
         "out_bits": to,
     }
-    return Arguments({"a": Input(shapes[0], a), "b": Input(shapes[1], b)}, {}, numbers)
+    return Arguments(
+        {"a": Input(shapes[0], a), "b": Input(shapes[1], b)}, {}, numbers | {"out_zp": out_zp, "out_bits": to}
+    )
 
 
 def _concat(rng: np.random.Generator, *, bits: int, shapes: tuple[Shape, ...], dim: int) -> Arguments:
@@ -271,11 +273,9 @@ def _gates(
     )
 
 
-def _state(
-    inputs: dict[str, Input], constants: dict[str, Tensor], rng: np.random.Generator, fixed: bool
-) -> None:
-    """Moves the initial states from the run-time inputs to the constants when `fixed`."""
-    for name in [n for n in inputs if n != "x"] if fixed else []:
+def _fix_states(inputs: dict[str, Input], constants: dict[str, Tensor], rng: np.random.Generator) -> None:
+    """Moves the initial states from the run-time inputs to the constants."""
+    for name in [n for n in inputs if n != "x"]:
         spec = inputs.pop(name)
         half = 1 << (spec.bits - 1)
         constants[name] = _tensor(rng.integers(-half, half, spec.shape), spec.bits)
@@ -302,7 +302,8 @@ def _lstm(
     h_mult, h_shift = multiplier(g.sigmoid * g.tanh * 2**7)
     inputs = {"x": Input((steps, batch, x)), "h0": Input((batch, h)), "c0": Input((batch, h), cell_bits)}
     constants = {**g.constants, "tables": g.tables}
-    _state(inputs, constants, rng, constant_state)
+    if constant_state:
+        _fix_states(inputs, constants, rng)
     numbers = {
         **{"gate_shift": g.gate_shift, "gate_zp": g.gate_zp, "gate_bits": gate_bits},
         **{"table_shift": g.table_shift, "act_zp": g.act_zp},
@@ -337,7 +338,8 @@ def _gru(
     inputs = {"x": Input((steps, batch, x)), "h0": Input((batch, h), state_bits)}
     constants = {**g.constants, "tables": g.tables}
     constants["bias_hn"] = _tensor(rng.integers(-3000, 3001, h) * reset_after, 32)
-    _state(inputs, constants, rng, constant_state)
+    if constant_state:
+        _fix_states(inputs, constants, rng)
     numbers = {
         **{"gate_shift": g.gate_shift, "gate_zp": g.gate_zp, "gate_bits": gate_bits},
         **{

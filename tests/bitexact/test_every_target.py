@@ -16,15 +16,13 @@ Reference = Callable[[str], Outputs]
 
 
 def _parameters() -> list[object]:
-    """(target, bundle, case); one worker builds a bundle, and all comparisons with it are made there."""
+    """(target, bundle, case), those of one build next to each other."""
     rows: list[object] = []
     for target, settings in irnn_tvm.TARGETS.items():
+        marks = [pytest.mark.emulator] if settings.emulator else []
         for bundle, cases in BUNDLES.items():
-            marks = [pytest.mark.xdist_group(f"bitexact-{bundle}-{target}")]
-            marks += [pytest.mark.emulator] if settings.emulator else []
-            rows += [
-                pytest.param(target, bundle, case, marks=marks, id=f"{target}-{case.name}") for case in cases
-            ]
+            for case in cases:
+                rows.append(pytest.param(target, bundle, case, marks=marks, id=f"{target}-{case.name}"))
     return rows
 
 
@@ -45,7 +43,6 @@ def test_outputs_are_those_of_torch(
 FLAT = ("saturating", "largest-shift", "one-value", "steepest-slopes")
 
 
-@pytest.mark.xdist_group("bitexact-recurrent-host")
 @pytest.mark.parametrize(
     ("bundle", "case"),
     [pytest.param(b, case, id=case.name) for b, cases in BUNDLES.items() for case in cases],

@@ -64,7 +64,8 @@ class UnpackedShape(nn.Module):
         self.linear = nn.Linear(16, 3)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        assert x.dim() == 3 and x.shape[-1] == 8, "features"
+        assert x.dim() == 3
+        assert x.shape[-1] == 8, "features"
         if x.size(2) != 8:
             raise ValueError("features")
         batch, _, _ = x.shape

@@ -62,7 +62,10 @@ def test_every_observer_works_for_every_class(observer: str) -> None:
 
 def test_compensated_rounding_beats_nearest() -> None:
     model = trained_like(nn.GRU(24, 48))
-    x = [torch.randn(1, 4, 24).expand(30, -1, -1) + 0.1 * torch.randn(30, 4, 24) for _ in range(12)]
+    mixing = torch.randn(24, 24) * torch.linspace(
+        1, 0.05, 24
+    )  # channels that depend on each other, as real ones do
+    x = [torch.randn(30, 4, 24).cumsum(0).mul(0.3) @ mixing.T for _ in range(12)]
     found = {}
     for rounding in ("nearest", "compensated"):
         integer = quantize(model, x[:8], QuantConfig(weight_rounding=rounding))

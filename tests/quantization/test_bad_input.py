@@ -101,7 +101,7 @@ def test_dead_rnn_is_named() -> None:
     model = nn.LSTM(8, 4, bias=False)
     for parameter in model.parameters():
         parameter.zero_()
-    with pytest.raises(CalibrationError, match="lstm cell state is constant 0"):
+    with pytest.raises(CalibrationError, match=r"lstm .* is constant 0"):
         quantize(model, [torch.randn(3, 2, 8)], FAST)
 
 
@@ -179,7 +179,7 @@ def _overwritten(x: Tensor) -> Tensor:
         (_size_branch, "control flow"),
         (_assignment, "does not support item assignment"),
         (_overwritten, "overwrites a tensor that is read again later"),
-        (lambda x: [t for t in x][0], "loop over a tensor"),
+        (lambda x: list(x), "loop over a tensor"),
         (lambda x: x[: len(x) // 2], "len\\(\\) of a tensor"),
         (lambda x: torch.fft.fft(x).real, "has no integer version"),
         (lambda x: x.mean(1), "Tensor.mean has no integer version; supported functions and methods: .*tanh"),
@@ -188,7 +188,7 @@ def _overwritten(x: Tensor) -> Tensor:
         (lambda x: x / (x * x + 1), "division by a tensor"),
         (lambda x: x[torch.tensor([0, 1])], "indexing with a tensor"),
         (lambda x: x > 0, "gt has no integer version"),
-        (lambda x: x + torch.arange(8), "no integer version"),
+        (lambda x: x + torch.arange(8), "integer tensor, not a float tensor"),
         (lambda x: x.long(), "no integer version"),
         (lambda x: x * 0.0, "product with 0"),
         (lambda x: x + torch.randn(x.size(0), 8), "randn has no integer version"),
@@ -217,7 +217,7 @@ def test_packed_sequences() -> None:
             return rnn.pad_packed_sequence(self.gru(packed)[0])[0]
 
     with pytest.raises(
-        UnsupportedModuleError, match="pack_padded_sequence in .*PackedSequence is not supported"
+        UnsupportedModuleError, match=r"pack_padded_sequence in .*PackedSequence is not supported"
     ):
         quantize(Model(), [(torch.randn(5, 2, 8), torch.tensor([5, 3]))])
     packed = rnn.pack_sequence([torch.randn(3, 8), torch.randn(2, 8)])
@@ -231,7 +231,9 @@ def test_size_that_is_used_as_a_number_must_not_change() -> None:
             return x * (1.0 / x.size(0))
 
     quantize(Model(), [torch.randn(4, 8), torch.randn(4, 8)])
-    with pytest.raises(UnsupportedModuleError, match="used as a constant, but it is 0.25 in batch 0 and 0.2"):
+    with pytest.raises(
+        UnsupportedModuleError, match=r"used as a constant, but it is 0\.25 in batch 0 and 0.2"
+    ):
         quantize(Model(), [torch.randn(4, 8), torch.randn(5, 8)])
 
 

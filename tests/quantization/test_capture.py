@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
-
 import pytest
 import torch
 from comparing import arguments, sqnr, structure, tensors
@@ -40,6 +38,7 @@ def test_integer_model_follows_float_model(network: Network) -> None:
         else:
             assert sqnr(exact, ours) > network.sqnr, spec.name
     _check_graph(integer)
+    _check_report(integer)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert {name: set(vars(module)) for name, module in model.named_modules()} == attributes
     again = model(*args, **kwargs)
@@ -48,7 +47,7 @@ def test_integer_model_follows_float_model(network: Network) -> None:
 
 def _check_graph(integer: IntegerModel) -> None:
     """Only irnn operators and data movement, and no float tensor anywhere."""
-    program = torch.export.export(integer.graph_module, _static(integer))
+    program = torch.export.export(integer.graph_module, integer.calibration_example)
     assert not any(t.is_floating_point() for t in program.state_dict.values())
     for node in program.graph.nodes:
         if node.op != "call_function":
@@ -59,8 +58,13 @@ def _check_graph(integer: IntegerModel) -> None:
         assert namespace == "irnn" or any(word in str(node.target) for word in MOVEMENT), (node.target, name)
 
 
-def _static(integer: IntegerModel) -> tuple[Any, ...]:
-    return integer.calibration_example
+def _check_report(integer: IntegerModel) -> None:
+    assert {row.op for row in integer.report} - {"input"} or not integer.input_specs
+    for row in integer.report:
+        assert row.scale > 0
+        assert row.low <= row.high
+        assert 0.0 <= row.saturation <= 1.0
+        assert row.sqnr_db is None or row.sqnr_db > 5.0
 
 
 @pytest.mark.parametrize("training", [True, False])

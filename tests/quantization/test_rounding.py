@@ -51,13 +51,13 @@ def moments(size: int, count: int = 400) -> tuple[Moments, torch.Tensor, QParams
     x = torch.randn(count, size, generator=generator) @ basis.T + 0.3
     grid = affine_qparams(float(x.min()), float(x.max()), 8)
     found = Moments(size)
-    found.update(x[: count // 2], grid)
-    found.update(x[count // 2 :], grid)
+    found.update(x[: count // 2], grid, 0)
+    found.update(x[count // 2 :], grid, 0)
     return found, x, grid
 
 
-@pytest.mark.parametrize("size", [5, 64, 130])
-def test_compensated_rounding_halves_the_output_error(size: int) -> None:
+@pytest.mark.parametrize("size", [16, 64, 130])
+def test_compensated_rounding_lowers_the_output_error(size: int) -> None:
     found, x, grid = moments(size, 1000)
     weight = np.random.default_rng(0).standard_normal((20, size))
     bias = np.zeros(20)
@@ -65,31 +65,49 @@ def test_compensated_rounding_halves_the_output_error(size: int) -> None:
         -128 - grid.zero_point, 127 - grid.zero_point
     ) * grid.scale
     errors = []
-    for statistics in (None, found.statistics()):
+    for statistics in (None, found.statistics(weight)):
         rows, total = quantize_product(weight, bias, grid, statistics, "fc")
         integers = q.numpy() / grid.scale + grid.zero_point
         y = (integers @ rows.weight.T + total) * rows.effective
         errors.append(float(np.square(y - x.double().numpy() @ weight.T).mean()))
-    assert errors[1] < 0.7 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_statistics_need_data_and_a_reasonable_size() -> None:
-    assert Moments(4).statistics() is None
+    weight = np.eye(4)
+    assert Moments(4).statistics(weight) is None
     huge = Moments(5000)
-    huge.update(torch.ones(3, 5000), QParams(0.1))
-    assert huge.statistics() is None
+    huge.update(torch.ones(3, 5000), QParams(0.1), 0)
+    assert huge.statistics(np.ones((2, 5000))) is None
     still = Moments(4)
-    still.update(torch.zeros(5, 4), QParams(0.1))
-    assert still.statistics() is None
+    still.update(torch.zeros(5, 4), QParams(0.1), 0)
+    assert still.statistics(weight) is None
+    single = Moments(4)
+    single.update(torch.randn(4), QParams(0.1), 0)
+    assert single.statistics(weight) is None
+
+
+def test_what_does_not_generalise_is_not_used() -> None:
+    """Each half of the data lies in a subspace of its own: nothing that one teaches is true of the other."""
+    found = Moments(32)
+    for _ in range(2):
+        x = torch.zeros(50, 32)
+        half = torch.arange(50) % 2
+        x[half == 0, :16] = torch.randn(1, 16)
+        x[half == 1, 16:] = torch.randn(1, 16)
+        found.update(x, QParams(0.02), 0)
+    assert found.statistics(np.random.default_rng(0).standard_normal((40, 32))) is None
 
 
 def test_unseen_directions_keep_their_weights() -> None:
     found = Moments(4)
     x = torch.zeros(100, 4)
     x[:, 0] = torch.randn(100)
-    found.update(x, QParams(0.05))
+    found.update(x, QParams(0.05), 0)
+    assert found.folds is not None
+    statistics = (found.folds[0] + found.folds[1]).statistics(0.1, True)
     weight = np.random.default_rng(1).standard_normal((3, 4))
-    kept = absorb(weight, found.statistics())
+    kept = absorb(weight, statistics)
     assert np.array_equal(np.floor(kept[:, 1:] * 1e6 + 0.5), np.floor(weight[:, 1:] * 1e6 + 0.5))
-    rounded = round_weights(weight, np.full(3, 0.01), found.statistics())
+    rounded = round_weights(weight, np.full(3, 0.01), statistics)
     assert np.abs(rounded * 0.01 - np.clip(weight, -1.27, 1.27)).max() <= 0.011

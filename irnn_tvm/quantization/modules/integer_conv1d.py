@@ -11,9 +11,8 @@ from irnn_tvm.quantization.modules.shapes import check_dtype, check_size
 class IntegerConv1d(nn.Module):
     """x int8 [B, C, T] (or [C, T]) -> int8/int16 [B, O, T'] ([O, T']).
 
-    weight int8 [O, C/groups, K], bias and mult int32 [O]. Pads with in_zp, the quantized 0. `drop` leading
-    outputs are cut off: that is how padding='same' with an even reach is expressed with equal padding on both
-    sides.
+    weight int8 [O, C/groups, K], bias and mult int32 [O]. Pads with in_zp, the quantized 0, and with
+    `extra` more of it at the end: what padding='same' needs when the padding is not the same on both sides.
     """
 
     weight: Tensor
@@ -33,7 +32,7 @@ class IntegerConv1d(nn.Module):
         padding: int,
         dilation: int,
         groups: int,
-        drop: int,
+        extra: int,
     ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
@@ -47,7 +46,7 @@ class IntegerConv1d(nn.Module):
         self.padding = padding
         self.dilation = dilation
         self.groups = groups
-        self.drop = drop
+        self.extra = extra
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x, self.out_bits)
@@ -57,13 +56,14 @@ class IntegerConv1d(nn.Module):
         check_dtype(x, torch.int8, "conv1d input")
         check_size(x, -2, self.weight.shape[1] * self.groups, "conv1d input")
         batched = x.dim() == 3
+        x = x if batched else x.unsqueeze(0)
+        if self.extra:
+            end = x.new_full((x.shape[0], x.shape[1], self.extra), self.in_zp)
+            x = torch.ops.irnn.concat([x, end], 2)
         y: Tensor = torch.ops.irnn.conv1d(
-            x if batched else x.unsqueeze(0), self.weight, self.bias, self.mult, self.shift, self.in_zp,
-            self.out_zp,
-            bits, self.stride, self.padding, self.dilation, self.groups,
+            x, self.weight, self.bias, self.mult, self.shift, self.in_zp, self.out_zp, bits,
+            self.stride, self.padding, self.dilation, self.groups,
         )  # fmt: skip
-        if self.drop:
-            y = y[:, :, self.drop :]
         return y if batched else y.squeeze(0)
 
     def extra_repr(self) -> str:

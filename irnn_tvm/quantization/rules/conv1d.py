@@ -29,11 +29,11 @@ class Conv1dLayer(Layer):
         x, y = self.entry.qparams, self.out.qparams
         flat = self.weight.reshape(self.weight.shape[0], -1)
         bias = self.bias if self.bias is not None else np.zeros(flat.shape[0])
-        rows, total = quantize_product(flat, bias, x, self.statistics(), self.name)
+        rows, total = quantize_product(flat, bias, x, self.statistics(flat), self.name)
         (mult,), shift = bounded_multiplier(
             [rows.effective / y.scale], [rows.magnitude() + np.abs(total)], self.name
         )
-        padding, drop = _padding(self.module)
+        padding, extra = _padding(self.module)
         return IntegerConv1d(
             torch.from_numpy(rows.weight.reshape(self.weight.shape)),
             torch.from_numpy(total.astype(np.int32)),
@@ -46,7 +46,7 @@ class Conv1dLayer(Layer):
             padding,
             self.module.dilation[0],
             self.module.groups,
-            drop,
+            extra,
         )
 
 
@@ -91,22 +91,19 @@ def _windows(x: Tensor, module: nn.Conv1d) -> Tensor:
     """Every window that the convolution multiplies, [B, T', C * K] in the order of a weight row."""
     kernel, dilation, stride = module.kernel_size[0], module.dilation[0], module.stride[0]
     reach = dilation * (kernel - 1)
-    left, right = reach // 2, reach - reach // 2
-    if module.padding != "same":
-        left = right = _padding(module)[0]
-    x = nn.functional.pad(x, (left, right))
+    padding, extra = _padding(module)
+    x = nn.functional.pad(x, (padding, padding + extra))
     steps = (x.shape[2] - reach - 1) // stride + 1
     taps = [x[:, :, k * dilation : k * dilation + (steps - 1) * stride + 1 : stride] for k in range(kernel)]
     return torch.stack(taps, dim=-1).permute(0, 2, 1, 3).reshape(x.shape[0], steps, -1)
 
 
 def _padding(module: nn.Conv1d) -> tuple[int, int]:
-    """Equal padding on both sides, and how many leading outputs to drop."""
+    """Padding on both sides, and how much more at the end."""
     if module.padding == "valid":
         return 0, 0
     if module.padding == "same":
         reach = module.dilation[0] * (module.kernel_size[0] - 1)
-        right = reach - reach // 2  # torch pads the odd one on the right
-        return right, right - reach // 2
+        return reach // 2, reach % 2  # torch pads the odd one at the end
     assert isinstance(module.padding, tuple)
     return int(module.padding[0]), 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.modules.integer_embedding import IntegerEmbedding
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Layer
-from irnn_tvm.quantization.slots import Index, Slot, Value
+from irnn_tvm.quantization.slots import Index, Value
 
 
 class EmbeddingLayer(Layer):
@@ -58,10 +58,11 @@ class EmbeddingOp(Op):
             return self.module.weight
         if self.argument(3, "max_norm") is not None:
             raise self.refuse("max_norm rewrites the table at run time; apply it to the weights once instead")
-        table = self.planner.value(self.argument(1, "weight"))
-        if not isinstance(table, Slot) or table.constant is None:
+        table = self.argument(1, "weight")
+        if not isinstance(table, fx.Node) or not self.planner.is_constant(table):
             raise self.refuse("its table must be a parameter")
-        return table.constant
+        weight: Tensor = table.meta["value"]
+        return weight
 
     def emit(self, emitter: Emitter) -> Any:
         return self.layer.emit(emitter, emitter.env[self.argument(0, "input")])

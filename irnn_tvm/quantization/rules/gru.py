@@ -82,7 +82,7 @@ class GruLayer(Layer):
         for k, directions in enumerate(self.weights):
             outputs = []
             if refine and k > 0 and (moments := self.seen_x[k]) is not None:
-                moments.update(x, self.output[k - 1].qparams)
+                moments.update(x, self.output[k - 1].qparams, 1)
             for d, w in enumerate(directions):
                 h = h0[index] if h0 is not None else x.new_zeros(x.shape[1], self.module.hidden_size)
                 found = trace_gru(x, h, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.reverse, self.reset_after)
@@ -106,9 +106,9 @@ class GruLayer(Layer):
     def _refine(self, k: int, d: int, found: GruTrace, read: Tensor) -> None:
         state, inner = self.seen_h[k][d], self.seen_inner[k][d]
         if state is not None:
-            state.update(read, self.output[k].qparams)
+            state.update(read, self.output[k].qparams, 1)
         if inner is not None and not self.reset_after:
-            inner.update(found.inner, self._inner(k, d))
+            inner.update(found.inner, self._inner(k, d), 1)
 
     def build(self) -> nn.Module:
         layers = []
@@ -131,9 +131,9 @@ class GruLayer(Layer):
         if self.reset_after:
             own_bias[n_rows] = b_hh[n_rows]
         fold = [True, True, not self.reset_after]
-        seen_h = statistics_of(self.seen_h[k][d])
-        seen_n = seen_h if self.reset_after else statistics_of(self.seen_inner[k][d])
-        seen = (self.statistics() if k == 0 else statistics_of(self.seen_x[k]), [seen_h, seen_h, seen_n])
+        seen_h = statistics_of(self.seen_h[k][d], w.w_hh if self.reset_after else w.w_hh[: 2 * size])
+        seen_n = seen_h if self.reset_after else statistics_of(self.seen_inner[k][d], w.w_hh[2 * size :])
+        seen = (statistics_of(self.moments if k == 0 else self.seen_x[k], w.w_ih), [seen_h, seen_h, seen_n])
         rows = gate_rows(w.w_ih, w.w_hh, b_ih + b_hh - own_bias, own_bias, x, recurrent, fold, seen, name)
         grids = [gate_qparams(o, f, config) for o, f in zip(self.gates[k][d], FUNCTIONS, strict=True)]
         observer, kept, out = self.inner[k][d], self.state.root.observer, self.output[k].root.observer
@@ -269,7 +269,7 @@ class GruOp(Op):
     def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], refine: bool) -> None:
         x = args[0] if args else kwargs["input"]
         if refine:
-            self.layer.refine(x)
+            self.layer.refine(time_major(self.module, x), 1)
         else:
             self.layer.observe(x)
         hx = args[1] if len(args) > 1 else kwargs.get("hx")

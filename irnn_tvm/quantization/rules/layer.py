@@ -65,16 +65,16 @@ class Layer:
         """Sees the float operand of one call."""
         self.entry.observer.update(x)
 
-    def refine(self, x: Tensor) -> None:
-        """Sees the float operand vectors [..., K] again, when the entry's parameters are known."""
+    def refine(self, x: Tensor, axis: int = 0) -> None:
+        """Sees the float operand vectors [..., K] again, when the entry's parameters are known; axis: the batch's."""
         if self.planner.config.weight_rounding == "compensated":
             if self.moments is None:
                 self.moments = Moments(x.shape[-1])
-            self.moments.update(x, self.entry.qparams)
+            self.moments.update(x, self.entry.qparams, axis)
 
-    def statistics(self) -> Statistics | None:
-        """What rounding of the weights may use; None for plain rounding."""
-        return self.moments.statistics() if self.moments is not None else None
+    def statistics(self, weight: np.ndarray) -> Statistics | None:
+        """What rounding of the weights [N, K] may use; None for plain rounding."""
+        return self.moments.statistics(weight) if self.moments is not None else None
 
     def build(self) -> nn.Module:
         """The integer layer. Raises CalibrationError or AccumulatorOverflowError."""

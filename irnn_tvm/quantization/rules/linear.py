@@ -15,7 +15,7 @@ from irnn_tvm.quantization.fixed_point import bounded_multiplier, quantize_produ
 from irnn_tvm.quantization.modules.integer_linear import IntegerLinear
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Layer, float_array
-from irnn_tvm.quantization.slots import Slot, Value
+from irnn_tvm.quantization.slots import Value
 
 
 class LinearLayer(Layer):
@@ -29,7 +29,7 @@ class LinearLayer(Layer):
     def build(self) -> nn.Module:
         x, y = self.entry.qparams, self.out.qparams
         bias = self.bias if self.bias is not None else np.zeros(self.weight.shape[0])
-        rows, total = quantize_product(self.weight, bias, x, self.statistics(), self.name)
+        rows, total = quantize_product(self.weight, bias, x, self.statistics(self.weight), self.name)
         (mult,), shift = bounded_multiplier(
             [rows.effective / y.scale], [rows.magnitude() + np.abs(total)], self.name
         )
@@ -78,8 +78,7 @@ class LinearOp(Op):
         return LinearLayer(self, weight.T, None)
 
     def constant(self, argument: Any, what: str) -> Tensor:
-        value = self.planner.values[argument] if isinstance(argument, fx.Node) else None
-        if not isinstance(value, Slot) or value.constant is None:
+        if not isinstance(argument, fx.Node) or not self.planner.is_constant(argument):
             raise self.refuse(
                 f"{what} must be a parameter or a constant; products of two activations are unsupported"
             )

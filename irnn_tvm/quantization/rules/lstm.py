@@ -73,7 +73,7 @@ class LstmLayer(Layer):
         for k, directions in enumerate(self.weights):
             outputs = []
             if refine and k > 0 and (moments := self.seen_x[k]) is not None:
-                moments.update(x, self.hidden[k - 1].qparams)
+                moments.update(x, self.hidden[k - 1].qparams, 1)
             for d, w in enumerate(directions):
                 h = h0[index] if h0 is not None else x.new_zeros(x.shape[1], size)
                 c = c0[index] if c0 is not None else x.new_zeros(x.shape[1], size)
@@ -81,7 +81,7 @@ class LstmLayer(Layer):
                 if not refine:
                     self._show(k, d, found, h if h0 is not None else None, c if c0 is not None else None)
                 elif (moments := self.seen_h[k][d]) is not None:
-                    moments.update(previous(found.hidden, h, w.reverse), self.hidden[k].qparams)
+                    moments.update(previous(found.hidden, h, w.reverse), self.hidden[k].qparams, 1)
                 outputs.append(found.hidden)
                 index += 1
             x = torch.cat(outputs, dim=-1)
@@ -108,8 +108,8 @@ class LstmLayer(Layer):
         name = f"{self.name} layer {k}{' reverse' if w.reverse else ''}"
         x, h, c = source.qparams, self.hidden[k].qparams, self.cell.qparams
         b_ih, b_hh = joint_bias(w)
-        seen_h = statistics_of(self.seen_h[k][d])
-        seen = (self.statistics() if k == 0 else statistics_of(self.seen_x[k]), [seen_h] * 4)
+        seen_h = statistics_of(self.seen_h[k][d], w.w_hh)
+        seen = (statistics_of(self.moments if k == 0 else self.seen_x[k], w.w_ih), [seen_h] * 4)
         rows = gate_rows(w.w_ih, w.w_hh, b_ih + b_hh, 0.0 * b_hh, x, [h] * 4, [True] * 4, seen, name)
         observers = self.gates[k][d]
         grids = [gate_qparams(o, f, config) for o, f in zip(observers, FUNCTIONS, strict=False)]
@@ -224,7 +224,7 @@ class LstmOp(Op):
     def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], refine: bool) -> None:
         x = args[0] if args else kwargs["input"]
         if refine:
-            self.layer.refine(x)
+            self.layer.refine(time_major(self.module, x), 1)
         else:
             self.layer.observe(x)
         hx = args[1] if len(args) > 1 else kwargs.get("hx")

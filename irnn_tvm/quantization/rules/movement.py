@@ -41,8 +41,40 @@ class MovementOp(Op):
         return _shaped(self.node.meta["value"], source)
 
     def emit(self, emitter: Emitter) -> Any:
-        node = emitter.copy_movement(self.node, self.module)
+        node = self._in_basic_terms(emitter) or emitter.copy_movement(self.node, self.module)
         return emitter.unpack(node, self.value)
+
+    def _in_basic_terms(self, emitter: Emitter) -> fx.Node | None:
+        """narrow, repeat and .mT as slices, copies and transpositions, which is all that a compiler needs to know."""
+        name = self.planner.describe(self.node).removeprefix("Tensor.")
+        source = self.argument(0, "input")
+        rank = source.meta["value"].dim()
+        x = emitter.env[source]
+        if name == "narrow":
+            dim, start, length = emitter.map(
+                (self.argument(1, "dim"), self.argument(2, "start"), self.argument(3, "length"))
+            )
+            if all(isinstance(v, int) for v in (dim, start, length)) and start >= 0:
+                key = (*[slice(None)] * (dim % rank), slice(start, start + length))
+                return emitter.graph.call_function(operator.getitem, (x, key))
+        elif name == "repeat":
+            counts: Any = (
+                self.node.args[1] if isinstance(self.node.args[1], tuple | list) else self.node.args[1:]
+            )
+            if all(isinstance(count, int) for count in counts):
+                for _ in range(len(counts) - rank):
+                    x = emitter.graph.call_method("unsqueeze", (x, 0))
+                for axis, count in enumerate(counts):
+                    x = emitter.call("concat", [x] * count, axis) if count > 1 else x
+                made: fx.Node = x
+                return made
+        elif name == "getattr" and self.node.args[1] in ("T", "mT", "H", "mH") and rank == 2:
+            return emitter.graph.call_method("transpose", (x, 0, 1))
+        elif name == "getattr" and self.node.args[1] in ("mT", "mH"):
+            return emitter.graph.call_method("transpose", (x, rank - 2, rank - 1))
+        elif name == "getattr" and self.node.args[1] == "T":
+            return emitter.graph.call_method("permute", (x, *range(rank - 1, -1, -1)))
+        return None
 
 
 @Registry.register(

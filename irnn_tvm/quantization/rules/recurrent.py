@@ -241,5 +241,6 @@ def previous(hidden: Tensor, first: Tensor, reverse: bool) -> Tensor:
     return torch.cat((first.unsqueeze(0), hidden[:-1]))
 
 
-def statistics_of(moments: Moments | None) -> Statistics | None:
-    return moments.statistics() if moments is not None else None
+def statistics_of(moments: Moments | None, weight: Tensor) -> Statistics | None:
+    """What rounding of the float weights [N, K] may use; None for plain rounding."""
+    return moments.statistics(float_array(weight)) if moments is not None else None

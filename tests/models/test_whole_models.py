@@ -1,0 +1,125 @@
+"""Whole models through the public API: the built library returns the integers of the torch module, on every target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import NETWORKS, flat
+
+import irnn_tvm
+from irnn_tvm import IntegerModel, Library
+from irnn_tvm.compiler.compile_sources import compile_c_library
+
+Quantized = Callable[[str], IntegerModel]
+BATCHES = {"residual": 3, "bigru": 2, "gru-reset-before": 2}
+
+
+def _build(model: object, target: str, folder: Path, batch: int) -> Library:
+    library = irnn_tvm.build(model, target=target, out=folder / target, batch=batch)
+    return compile_c_library(folder / target) if target == "c" else library
+
+
+def _arrays(tensors: tuple[torch.Tensor, ...]) -> list[np.ndarray]:
+    return [t.to(torch.int32).numpy() if t.dtype == torch.int64 else t.numpy() for t in tensors]
+
+
+def _as_list(result: np.ndarray | tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    return [result] if isinstance(result, np.ndarray) else list(result)
+
+
+def _everywhere() -> list[object]:
+    """(network, target); one worker quantizes and exports a network for all its targets."""
+    return [
+        pytest.param(name, target, marks=pytest.mark.xdist_group(f"models-{name}"), id=f"{name}-{target}")
+        for name in NETWORKS
+        for target in irnn_tvm.TARGETS
+    ]
+
+
+@pytest.mark.parametrize(("name", "target"), _everywhere())
+def test_library_equals_torch(
+    name: str,
+    target: str,
+    quantized: Quantized,
+    exported: Callable[[str, int], torch.export.ExportedProgram],
+    tmp_path: Path,
+    require_tool: Callable[[str], str],
+) -> None:
+    emulator = irnn_tvm.TARGETS[target].emulator
+    if emulator is not None:
+        require_tool(emulator.qemu)
+    model, network, batch = quantized(name), NETWORKS[name], BATCHES.get(name, 1)
+    library = _build(exported(name, batch), target, tmp_path, batch)
+    assert library.streamable == network.streams
+    sequences = [model.quantize_inputs(*network.example(batch, steps)) for steps in network.steps]
+    for inputs, got in zip(sequences, library.run_many(tuple(_arrays(s)) for s in sequences), strict=True):
+        expected = flat(model(*inputs))
+        for ours, theirs in zip(_as_list(got), expected, strict=True):
+            assert ours.shape == tuple(theirs.shape)
+            assert np.array_equal(ours, theirs.numpy())
+
+
+STREAMING = [name for name, network in NETWORKS.items() if network.streams and name != "gru-decoder"]
+
+
+@pytest.mark.parametrize("name", STREAMING)
+def test_steps_equal_a_run(name: str, quantized: Quantized, tmp_path: Path) -> None:
+    """step x T == run(T), also in pieces, also interleaved with another stream; reset starts anew."""
+    model, network, batch = quantized(name), NETWORKS[name], BATCHES.get(name, 1)
+    library = _build(model, "host", tmp_path, batch)
+    axis, steps = network.time_axis, 12
+    (x,) = _arrays(model.quantize_inputs(*network.example(batch, steps)))
+    (other,) = _arrays(model.quantize_inputs(*network.example(batch, steps)))
+    whole, whole_other = _as_list(library.run(x))[0], _as_list(library.run(other))[0]
+
+    def at(array: np.ndarray, start: int, stop: int) -> np.ndarray:
+        return np.ascontiguousarray(np.take(array, range(start, stop), axis=axis))
+
+    one, two = library.stream(), library.stream()
+    pieces, pieces_other = [], []
+    for t in range(steps):
+        pieces.append(_as_list(one.step(at(x, t, t + 1)))[0])
+        pieces_other.append(_as_list(two.step(at(other, t, t + 1)))[0])
+    assert np.array_equal(np.concatenate(pieces, axis=axis), whole)
+    assert np.array_equal(np.concatenate(pieces_other, axis=axis), whole_other)
+    one.reset()
+    parts = [_as_list(one.run(at(x, a, b)))[0] for a, b in ((0, 5), (5, 6), (6, steps))]
+    assert np.array_equal(np.concatenate(parts, axis=axis), whole)
+
+
+def test_a_decoder_carries_its_state_explicitly(quantized: Quantized, tmp_path: Path) -> None:
+    """The state that comes out goes in again; torch and the library walk the same way."""
+    model = quantized("gru-decoder")
+    library = _build(model, "host", tmp_path, 1)
+    token, state = model.quantize_inputs(torch.tensor([[3]]), torch.zeros(1, 1, 16))
+    stream, ours = library.stream(), state.numpy()
+    for _ in range(15):
+        logits, state = model(token, state)
+        got, ours = stream.step(token.to(torch.int32).numpy(), ours)
+        assert np.array_equal(got, logits.numpy())
+        assert np.array_equal(ours, state.numpy())
+        token = logits.argmax(dim=-1, keepdim=True)
+
+
+def test_long_sequences_need_no_more_memory(quantized: Quantized, tmp_path: Path) -> None:
+    model = quantized("stacked-lstm")
+    library = _build(model, "host", tmp_path, 1)
+    inputs = model.quantize_inputs(torch.randn(3000, 1, 11))
+    assert np.array_equal(_as_list(library.run(*_arrays(inputs)))[0], model(*inputs).numpy())
+    assert library.report["arena_bytes"] < 1000
+
+
+def test_int8_everywhere(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = NETWORKS["stacked-lstm"]
+    batches = [network.example(4, 9) for _ in range(3)]
+    model = irnn_tvm.quantize(network.make().eval(), batches, irnn_tvm.QuantConfig.int8())
+    inputs = model.quantize_inputs(*network.example(1, 20))
+    for target in ("host", "c"):
+        library = _build(model, target, tmp_path, 1)
+        assert {t.dtype for t in (*library.inputs, *library.outputs)} == {np.dtype("int8")}
+        assert np.array_equal(_as_list(library.run(*_arrays(inputs)))[0], model(*inputs).numpy())
