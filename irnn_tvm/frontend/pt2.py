@@ -32,6 +32,8 @@ def save_program(
         specs = specs_of(program)
         program = export_program(program)
     path = Path(path)
+    if not path.parent.is_dir():
+        raise ProgramError(f"{path} cannot be written: {path.parent} is not a directory")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.pt2")
     try:
         torch.export.save(program, temporary, extra_files={SPECS_FILE: json.dumps(specs or {})})

@@ -172,13 +172,13 @@ def round_weights(
     if statistics is None:
         return np.clip(np.floor(weight / step[:, None] + 0.5), -127, 127).astype(np.int8)
     order = np.argsort(-np.diag(statistics.own), kind="stable")
-    scaled = torch.from_numpy(weight[:, order] / step[:, None])
+    scaled = torch.from_numpy(np.ascontiguousarray((weight[:, order] / step[:, None]).T))
     covariance = torch.from_numpy(statistics.own[np.ix_(order, order)])
     q = _feed_errors_forward(scaled, covariance)
     if sweep:
         q = _sweep(scaled, q, covariance)
     result = np.empty(weight.shape, np.int8)
-    result[:, order] = q.numpy().astype(np.int8)
+    result[:, order] = q.numpy().T.astype(np.int8)
     return result
 
 
@@ -195,36 +195,36 @@ def _nearest(values: Tensor) -> Tensor:
 
 
 def _feed_errors_forward(weight: Tensor, covariance: Tensor) -> Tensor:
-    """Rounds column by column; each column's error is compensated by the columns after it."""
+    """Rounds input by input; each one's error is compensated by those after it. weight [K, N] -> [K, N]."""
     # The inverse covariance is U^T U with U upper triangular; U^-1 is the Cholesky factor in reversed order.
     reverse = torch.linalg.cholesky(covariance.flip(0, 1)).flip(0, 1)
-    size = weight.shape[1]
+    size = weight.shape[0]
     eye = torch.eye(size, dtype=covariance.dtype)
     upper = torch.linalg.solve_triangular(reverse, eye, upper=True).float()
     work, q = weight.float(), torch.empty(weight.shape, dtype=torch.float32)
     for start in range(0, size, BLOCK):
         stop = min(start + BLOCK, size)
-        errors = torch.empty_like(work[:, start:stop])
+        errors = torch.empty_like(work[start:stop])
         for j in range(start, stop):
-            q[:, j] = _nearest(work[:, j])
-            errors[:, j - start] = (work[:, j] - q[:, j]) / upper[j, j]
-            work[:, j:stop].addr_(errors[:, j - start], upper[j, j:stop], alpha=-1.0)
-        work[:, stop:] -= errors @ upper[start:stop, stop:]
+            q[j] = _nearest(work[j])
+            errors[j - start] = (work[j] - q[j]) / upper[j, j]
+            work[j:stop].addr_(upper[j, j:stop], errors[j - start], alpha=-1.0)
+        work[stop:] -= upper[start:stop, stop:].T @ errors
     return q
 
 
 def _sweep(weight: Tensor, q: Tensor, covariance: Tensor) -> Tensor:
-    """Re-rounds every column given all others."""
-    size = weight.shape[1]
+    """Re-rounds every input's weights given all others. weight, q [K, N] -> [K, N]."""
+    size = weight.shape[0]
     fine = covariance.float()
-    slope = (q.double() - weight).float() @ fine
+    slope = fine @ (q.double() - weight).float()
     for start in range(0, size, BLOCK):
         stop = min(start + BLOCK, size)
-        before = q[:, start:stop].clone()
-        local = slope[:, start:stop].clone()
+        before = q[start:stop].clone()
+        local = slope[start:stop].clone()
         for j in range(start, stop):
-            best = _nearest(q[:, j] - local[:, j - start] / fine[j, j])
-            local.addr_(best - q[:, j], fine[j, start:stop])
-            q[:, j] = best
-        slope += (q[:, start:stop] - before) @ fine[start:stop]
+            best = _nearest(q[j] - local[j - start] / fine[j, j])
+            local.addr_(fine[start:stop, j], best - q[j])
+            q[j] = best
+        slope += fine[:, start:stop] @ (q[start:stop] - before)
     return q
