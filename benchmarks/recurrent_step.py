@@ -44,7 +44,7 @@ def row(cell: str, hidden: int, target: str, steps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
         library = irnn_tvm.build(model, target=target, out=Path(folder) / "library", name=f"{cell}_{hidden}")
         result: dict[str, Any] = {"bench": "recurrent_step", "cell": cell, "input": hidden, "hidden": hidden}
-        result |= measure.library(library.directory, steps=steps)
+        result |= measure.library(measure.runnable(library.directory), steps=steps)
         if "us_per_step" in result:
             result["float_us_per_step"] = _float_us_per_step(layer, hidden, steps)
         keys = ("macs_per_step", "flash_bytes", "state_bytes", "arena_bytes")

@@ -111,9 +111,9 @@ def run(
     """
     import numpy as np
 
-    from irnn_tvm import runtime
+    from irnn_tvm.tuning.measure import runnable
 
-    library = runtime.load(directory)
+    library = runnable(directory)
     specs = library.report["inputs"]
     if len(input) != len(specs):
         raise InputError(f"{library.report['name']} has {len(specs)} inputs, {len(input)} files were given")
@@ -152,7 +152,7 @@ def bench(
     """Measure a built library: wall-clock time where it runs here, else instructions per step in QEMU."""
     from irnn_tvm.tuning import measure
 
-    result = measure.library(directory, steps=steps)
+    result = measure.library(measure.runnable(directory), steps=steps)
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -169,7 +169,8 @@ def targets() -> None:
     table = Table("target", "what it is", "output", "runs here")
     outputs = {"shared": ".so + .h", "archive": ".a + .h", "sources": ".c + .h"}
     for target in TARGETS.values():
-        where = f"under {target.emulator.qemu}" if target.emulator else "natively"
+        native = "after a C compiler" if target.kind == "sources" else "natively"
+        where = f"under {target.emulator.qemu}" if target.emulator else native
         table.add_row(target.name, target.description, outputs[target.kind], where)
     _print(table)
 
@@ -246,8 +247,16 @@ def _pairs_table(title: str, pairs: dict[str, Any]) -> Table:
 
     table = Table("", "", title=title, show_header=False)
     for key, value in pairs.items():
-        table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+        table.add_row(key.replace("_", " "), _text(value))
     return table
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _report_table(content: dict[str, Any]) -> Table:

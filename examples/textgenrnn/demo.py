@@ -68,7 +68,7 @@ def run(seconds: float = 2.0) -> dict[str, Any]:
         reference = [tensor.numpy() for tensor in integer_model(torch.from_numpy(sample))]
         for target, library in libraries.items():
             ids = sample.astype(library.inputs[0].dtype)
-            whole = library.run(ids)
+            whole = list(library.run(ids))
             result[f"{target}_equals_reference"] = _same(whole, reference)
             single = library.stream().steps(ids[:, t : t + 1] for t in range(ids.shape[1]))
             streamed = [np.concatenate(pieces, axis=1) for pieces in zip(*single, strict=True)]

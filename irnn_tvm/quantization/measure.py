@@ -20,6 +20,7 @@ from irnn_tvm.quantization.planner import Planner
 from irnn_tvm.quantization.report import ReportRow
 from irnn_tvm.quantization.slots import Slot
 
+MEASURED_BATCHES = 32  # of more than that, an even selection is measured
 MEASURED = ("linear", "conv1d", "embedding", "pwl", "add", "mul", "lstm", "gru", "concat", "clamp")
 WIDENED = ("requantize", "add", "mul")
 STATES = {(): "output", (0,): "output", (1,): "state", (1, 0): "hidden state", (1, 1): "cell state"}
@@ -52,7 +53,7 @@ def measure(planner: Planner, emitter: Emitter, model: IntegerModel, batches: li
     clips: dict[str, Counter] = {}
     handles = _watch_recurrent(model, clips)
     try:
-        for batch in batches:
+        for batch in batches[:: 1 + (len(batches) - 1) // MEASURED_BATCHES]:
             values = run_float(planner, batch, lambda *_: None)
             recorder = _Recorder(model.graph_module)
             recorder.run(*model.quantize_inputs(*batch.tensors))

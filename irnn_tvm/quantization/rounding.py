@@ -26,8 +26,7 @@ BLOCK = 32
 
 
 class Fold:
-    """First and second moments of an operand x and of its rounded version q over one half of the sequences.
-    """
+    """First and second moments of an operand x and of its rounded version q over one half of the sequences."""
 
     def __init__(self, size: int) -> None:
         self.count = 0
@@ -77,8 +76,7 @@ class Moments:
         self.folds = (Fold(size), Fold(size)) if size <= LARGEST_OPERAND else None
 
     def update(self, values: Tensor, grid: QParams, axis: int) -> None:
-        """Adds float vectors [..., K]. grid: how the layer sees them; axis: along which they are independent.
-        """
+        """Adds float vectors [..., K]. grid: how the layer sees them; axis: along which they are independent."""
         if self.folds is None:
             return
         x = values.detach().double().cpu()

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from irnn_tvm import runtime
+from irnn_tvm.compiler.compile_sources import compile_c_library
 from irnn_tvm.errors import InputError
 from irnn_tvm.runtime import shapes
 from irnn_tvm.runtime.library import Library
@@ -24,14 +25,19 @@ from irnn_tvm.tuning.instruction_count import count_instructions
 _COUNTED_CALLS = {"step": 100, "run": 10}
 
 
-def library(directory: str | Path, steps: int = 32, seconds: float = 1.0) -> dict[str, Any]:
-    """Time or instructions per step of the library in `directory`, over calls of `steps` steps.
+def runnable(directory: str | Path) -> Library:
+    """The library in `directory`, compiled with a C compiler of this machine when it consists of C sources."""
+    lib = runtime.load(directory)
+    return compile_c_library(directory) if lib.report["kind"] == "sources" else lib
+
+
+def library(lib: Library, steps: int = 32, seconds: float = 1.0) -> dict[str, Any]:
+    """Time or instructions per step of a library, over calls of `steps` steps.
 
     seconds: how long to measure the wall clock. Returns name, target, where, steps and `us_per_step` (median)
     or `instructions_per_step`, with `instructions_per_call_of_one` too where a library streams.
     InputError when the library does not accept a sequence of this length, LoadError when it cannot run here.
     """
-    lib = runtime.load(directory)
     if lib.time.minimum == lib.time.maximum:
         steps = lib.time.minimum
     lib.time.check(steps)
@@ -82,7 +88,7 @@ def _microseconds_per_step(lib: Library, steps: int, seconds: float) -> float:
     first = lib.run(*inputs)
     outputs = first if isinstance(first, tuple) else (first,)
     stream = lib.stream()
-    times = []
+    times: list[float] = []
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline or len(times) < 5:
         start = time.perf_counter()

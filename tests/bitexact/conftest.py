@@ -25,17 +25,23 @@ def reference() -> Callable[[str], Outputs]:
 
 
 @pytest.fixture(scope="session")
-def outputs(built: Callable[..., Library]) -> Callable[[str, str], Outputs]:
-    """outputs("recurrent", "arm"): what a target computes; built and run the first time that it is asked for."""
+def library(built: Callable[..., Library]) -> Callable[[str, str], Library]:
+    """library("recurrent", "arm"): a bundle built for a target."""
 
     def export(bundle: Bundle) -> torch.export.ExportedProgram:
         return torch.export.export(bundle, bundle.inputs("zeros"))
 
+    return lambda name, target: built(f"bundle-{name}", target, lambda: export(_bundle(name)))
+
+
+@pytest.fixture(scope="session")
+def outputs(library: Callable[[str, str], Library]) -> Callable[[str, str], Outputs]:
+    """outputs("recurrent", "arm"): what a target computes; built and run the first time that it is asked for."""
+
     @cache
     def get(name: str, target: str) -> Outputs:
         bundle = _bundle(name)
-        library = built(f"bundle-{name}", target, lambda: export(bundle))
-        results = library.run_many(tuple(x.numpy() for x in bundle.inputs(v)) for v in VARIANTS)
+        results = library(name, target).run_many(tuple(x.numpy() for x in bundle.inputs(v)) for v in VARIANTS)
         return {v: bundle.by_case(result) for v, result in zip(VARIANTS, results, strict=True)}
 
     return get

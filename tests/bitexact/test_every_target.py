@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from bundle import VARIANTS, Outputs
 from cases import BUNDLES, CASES, Case
+from disassembly import FLOAT, float_arithmetic, host_float, instructions, undefined_symbols
 
 import irnn_tvm
-from irnn_tvm import ops
+from irnn_tvm import Library, ops
 
 Reference = Callable[[str], Outputs]
 
@@ -37,6 +39,18 @@ def test_outputs_are_those_of_torch(
             where = f"{variant} inputs, output {number}"
             assert (ours.dtype, ours.shape) == (torchs.dtype, torchs.shape), where
             assert np.array_equal(ours, torchs), f"{where}: {np.count_nonzero(ours != torchs)} differ"
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize("target", [name for name, t in irnn_tvm.TARGETS.items() if t.kind != "sources"])
+def test_no_operator_needs_floats(
+    target: str, bundle: str, library: Callable[[str, str], Library], require_tool: Callable[[str], str]
+) -> None:
+    built = library(bundle, target)
+    file = built.directory / built.report["files"]["library"]
+    code = instructions(file, target, require_tool("llvm-objdump"))
+    assert float_arithmetic(code, FLOAT.get(target, host_float(platform.machine()))) == []
+    assert all(name.startswith(("mem", "__aeabi_mem", "__aeabi_l")) for name in undefined_symbols(file))
 
 
 # Their outputs are saturated or constant on purpose.

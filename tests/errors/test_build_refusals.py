@@ -15,7 +15,6 @@ from torch import Tensor, nn
 import irnn_tvm
 from irnn_tvm import IntegerModel, Library, errors, ops
 
-
 pytestmark = pytest.mark.xdist_group("errors")
 
 

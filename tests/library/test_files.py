@@ -115,7 +115,7 @@ def test_no_temporary_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     library = irnn_tvm.build(integer_model("encoder"))
     assert library.directory.is_relative_to(tmp_path)
-    assert [entry for entry in tmp_path.iterdir()] == [library.directory.parent]
+    assert list(tmp_path.iterdir()) == [library.directory.parent]
     del library
     gc.collect()
     assert list(tmp_path.iterdir()) == []
