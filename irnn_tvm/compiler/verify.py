@@ -18,6 +18,23 @@ INT64 = 2**63 - 1
 INT8 = 128
 
 
+# Widths of every op's tensors in bits, in argument order; the bounds below rest on them.
+_NARROW, _ANY = (8, 16), (8, 16, 32)
+_MATRIX = ((8,), (8,), (32,), (32,))
+WIDTHS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "irnn.linear": _MATRIX,
+    "irnn.conv1d": _MATRIX,
+    "irnn.lstm": ((8,), (8,), _NARROW, (8,), (8,), (32,), (32,), (32,), (16,)),
+    "irnn.gru": ((8,), _NARROW, (8,), (8,), (32,), (32,), (32,), (32,), (16,)),
+    "irnn.add": (_NARROW, _NARROW),
+    "irnn.mul": (_NARROW, _NARROW),
+    "irnn.requantize": (_ANY,),
+    "irnn.pwl": (_NARROW, (16,)),
+    "irnn.embedding": ((32,), (8,)),
+    "irnn.clamp": (_ANY,),
+}
+
+
 def verify(main: Any) -> None:
     """Checks every irnn op of an imported program.
 
@@ -28,9 +45,20 @@ def verify(main: Any) -> None:
               "irnn.pwl": _pwl}  # fmt: skip
     for block in main.body.blocks:
         for binding in block.bindings:
-            check = checks.get(op_name(binding.value))
-            if check is not None:
-                check(binding.value, f"{op_name(binding.value)} ({binding.var.name})")
+            name = op_name(binding.value)
+            what = f"{name} ({binding.var.name})"
+            if name in WIDTHS:
+                _widths(binding.value, name, what)
+            if name in checks:
+                checks[name](binding.value, what)
+
+
+def _widths(call: Any, name: str, what: str) -> None:
+    for index, (arg, allowed) in enumerate(zip(call.args, WIDTHS[name], strict=True)):
+        dtype = str(arg.ty.dtype)
+        if dtype not in {f"int{bits}" for bits in allowed}:
+            supported = " or ".join(f"int{bits}" for bits in allowed)
+            raise BuildError(f"{what}: argument {index} is {dtype}; supported: {supported}")
 
 
 def _array(call: Any, index: int, what: str) -> np.ndarray:
@@ -166,20 +194,23 @@ def _gru(call: Any, what: str) -> None:
 
 
 def _elementwise(call: Any, what: str) -> None:
-    shift = _int(call, "shift")
     widths = [int(str(a.ty.dtype).removeprefix("int")) for a in call.args]
+    _zero_point(_int(call, "out_bits"), _int(call, "out_zp"), what)
     if op_name(call) == "irnn.requantize":
-        total = (1 << widths[0]) * _int(call, "mult")
+        _zero_point(widths[0], _int(call, "in_zp"), what)
+        total = (1 << widths[0]) * int(_mult(_int(call, "mult"), what))
     else:
         for bits, zp in zip(widths, (_int(call, "a_zp"), _int(call, "b_zp")), strict=True):
-            if bits != 32:
-                _zero_point(bits, zp, what)
+            _zero_point(bits, zp, what)
         a, b = ((1 << bits) if bits == 8 else (1 << (bits - 1)) for bits in widths)
-        if op_name(call) == "irnn.add":
-            total = a * _int(call, "a_mult") + b * _int(call, "b_mult")
-        else:
-            total = a * b * _int(call, "mult")
-    _wide(total, shift, what)
+        # A difference is a sum with a negative multiplier.
+        factors = [
+            int(_mult(abs(_int(call, name)), what))
+            for name in ("a_mult", "b_mult", "mult")
+            if name in call.attrs
+        ]
+        total = a * factors[0] + b * factors[1] if op_name(call) == "irnn.add" else a * b * factors[0]
+    _wide(total, _int(call, "shift"), what)
 
 
 def _pwl(call: Any, what: str) -> None:
@@ -217,6 +248,9 @@ def _table_range(table: np.ndarray, shift: int, bits: int) -> tuple[int, int]:
     ends = np.append(np.maximum(knots[1:] - 1, knots[:-1]), top)
     half = (1 << shift) >> 1
     outs = [(slopes * (q - knots) + (values << shift) + half) >> shift for q in (knots, ends)]
+    # Below the first knot its line goes on.
+    lowest = -128 if top == 127 else -32768
+    outs.append((slopes[:1] * (lowest - knots[:1]) + (values[:1] << shift) + half) >> shift)
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     both = np.clip(np.concatenate(outs), low, high)
     return int(both.min()), int(both.max())

@@ -29,6 +29,7 @@ def converters() -> dict[str, Callable[[Any, Any], Any]]:
     table["transpose.int"] = _transpose
     table["t.default"] = _transpose
     table["select.int"] = _select
+    table["slice.Tensor"] = _slice
     for op in ("view.default", "reshape.default", "_unsafe_view.default", "unsqueeze.default", "squeeze.dim",
                "squeeze.dims", "squeeze.default", "flatten.using_ints"):  # fmt: skip
         table[op] = _reshape
@@ -166,6 +167,25 @@ def _select(node: Any, importer: Any) -> Any:
         part = _emit(importer, relax.op.strided_slice(x, [axis], [start], [start + 1], assume_inbound=True))
     dims = shape[:axis] + shape[axis + 1 :]
     return _emit(importer, relax.op.reshape(part, relax.ShapeExpr(dims)))
+
+
+def _slice(node: Any, importer: Any) -> Any:
+    """x[..., start:end:step, ...]; the result's size is the exported one, so open ends need no minimum."""
+    from tvm import relax
+
+    x = importer.env[node.args[0]]
+    shape, dims = list(x.ty.shape.values), _dims(node, importer)
+    axis = (node.args[1] if len(node.args) > 1 else 0) % len(shape)
+    first = (node.args[2] if len(node.args) > 2 else 0) or 0
+    step = node.args[4] if len(node.args) > 4 else 1
+    start = importer.env.get(first, first)
+    if isinstance(start, int) and start < 0:
+        start = shape[axis] + start
+    whole = isinstance(start, int) and start == 0 and step == 1
+    if whole and str(node.args[0].meta["val"].shape[axis]) == str(node.meta["val"].shape[axis]):
+        return x
+    end = start + (dims[axis] - 1) * step + 1
+    return _emit(importer, relax.op.strided_slice(x, [axis], [start], [end], [step], assume_inbound=True))
 
 
 def _full(node: Any, importer: Any) -> Any:

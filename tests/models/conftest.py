@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 import torch.export
-from networks import NETWORKS
+from float_networks import NETWORKS
 
 import irnn_tvm
 from irnn_tvm import IntegerModel

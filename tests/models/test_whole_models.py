@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import NETWORKS, flat
+from float_networks import NETWORKS, flat
 
 import irnn_tvm
 from irnn_tvm import IntegerModel, Library

@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 from comparing import arguments, sqnr, structure, tensors
-from networks import FUNCTION_NETWORKS, MODELS, Network
+from functions import FUNCTION_NETWORKS
+from networks import MODELS, Network
 from torch import nn
 
 from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
