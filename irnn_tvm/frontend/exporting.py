@@ -44,6 +44,16 @@ def export_program(
         if value is not None and value < 1:
             raise InputError(f"{name}={value} is not supported; it must be at least 1")
     axes = find_axes(model)
+    if batch > 1 and all(b is None for b in axes.batch):
+        raise InputError(
+            f"batch={batch}: the calibration had a batch of 1, which torch.export takes for a fixed size; "
+            "calibrate with batches of at least 2"
+        )
+    if seq_len is not None and seq_len > 1 and all(t is None for t in axes.time):
+        raise InputError(
+            f"seq_len={seq_len}: the model has no sequence length, or the calibration had single steps, which "
+            "torch.export takes for a fixed size; calibrate with sequences of at least 2 steps"
+        )
     inputs: list[torch.Tensor] = []
     shapes: list[dict[int, Any]] = []
     for example, b, t in zip(model.calibration_example, axes.batch, axes.time, strict=True):

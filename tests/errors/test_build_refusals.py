@@ -67,6 +67,14 @@ def test_sizes_below_one(model: IntegerModel, size: str) -> None:
         irnn_tvm.build(model, **{size: 0})
 
 
+@pytest.mark.parametrize(("size", "shape"), [("batch", (6, 1, 5)), ("seq_len", (1, 2, 5))])
+def test_a_size_that_the_calibration_fixed(size: str, shape: tuple[int, ...]) -> None:
+    config = irnn_tvm.QuantConfig(gate_bits=8)
+    fixed = irnn_tvm.quantize(nn.GRU(5, 4), [torch.randn(shape) for _ in range(2)], config)
+    with pytest.raises(errors.InputError, match=f"{size}=4.*at least 2"):
+        irnn_tvm.build(fixed, **{size: 4})
+
+
 def test_a_float_module_without_calibration() -> None:
     with pytest.raises(errors.BuildError, match="quantize it first"):
         irnn_tvm.build(nn.LSTM(3, 4))
