@@ -18,7 +18,7 @@ PACKAGE = Package(
 )
 # Further down the list follow more and more names and forms that the model itself is unsure about.
 MOST_FREQUENT = 20_000
-CALIBRATION_WORDS = 400
+CALIBRATION_WORDS = 1000
 EVALUATION_WORDS = 3_000
 
 
