@@ -16,7 +16,7 @@ from irnn_tvm.examples.textgenrnn import text
 
 pytestmark = pytest.mark.network
 
-WORDS_SHA256 = "225ff45d05cf708dff619365c8dd8ab9eeceedbab1bfdcd128a64ac0b99c9397"
+WORDS_SHA256 = "4e92ccf81bc0a71f5f13cf5ef6c33e301fe92e40aa9417306f63aba44d167619"
 
 
 @pytest.fixture(autouse=True, scope="module")
