@@ -28,8 +28,8 @@ class Kernel:
 
 @contextmanager
 def kernel(name: str, family: str, attrs: dict[str, Any] | None = None, outputs: int = 1) -> Iterator[Kernel]:
-    """Opens a schedulable PrimFunc. family: the key by which schedules/ chooses a rule; outputs: how many of the last
-    parameters it writes."""
+    """Opens a schedulable PrimFunc. family: what kind of kernel it is, recorded as an attribute (the rules in
+    schedules/ look at block names); outputs: how many of the last parameters it writes."""
     builder = Kernel()
     with IRBuilder() as ib:
         with T.prim_func(s_tir=True):

@@ -16,6 +16,7 @@ from irnn_tvm.compiler.header import header
 from irnn_tvm.compiler.kernels import Kernel, c_source, write_object
 from irnn_tvm.compiler.plan import Plan
 from irnn_tvm.compiler.report import cost_report, frame_sizes, function_sizes, interface_report, section_bytes
+from irnn_tvm.compiler.runner import build_runner
 from irnn_tvm.compiler.tvm_entry import tvm_entry
 from irnn_tvm.targets import Target
 
@@ -32,29 +33,19 @@ def emit_library(
     """Writes everything into `folder` (which exists and is empty)."""
     (folder / f"{io.name}.h").write_text(header(io), encoding="utf-8")
     network = CWriter(io, plan, kernels).text()
-    if target.kind == "sources":
-        files, costs = _emit_sources(io, plan, kernels, counts, network, folder)
-    else:
-        files, costs = _emit_binary(io, plan, kernels, counts, network, target, folder)
-    report = interface_report(io, target, files, stream_reason) | costs
-    if target.emulator is not None:
-        from irnn_tvm.compiler.runner import build_runner
-
-        report["files"]["runner"] = "emulator/runner"
-        library = _linkable(folder, files, target)
-        build_runner(report, library, folder, folder / "emulator" / "runner", target)
-        for item in (folder / "objects").glob("*") if (folder / "objects").is_dir() else []:
-            item.unlink()
-        if (folder / "objects").is_dir():
-            (folder / "objects").rmdir()
+    with tempfile.TemporaryDirectory(prefix="irnn-objects-") as work:
+        objects: list[Path] = []
+        if target.kind == "sources":
+            files, costs = _emit_sources(io, plan, kernels, counts, network, folder)
+        else:
+            files, costs, objects = _emit_binary(
+                io, plan, kernels, counts, network, target, folder, Path(work)
+            )
+        report = interface_report(io, target, files, stream_reason) | costs
+        if target.emulator is not None:
+            files["runner"] = "emulator/runner"
+            build_runner(report, objects, folder, folder / files["runner"], target)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-def _linkable(folder: Path, files: dict[str, Any], target: Target) -> list[Path]:
-    """What the runner links: the archive, or the objects of which the shared library was made."""
-    if target.kind == "archive":
-        return [folder / files["library"]]
-    return sorted((folder / "objects").glob("*.o"))
 
 
 def _emit_binary(
@@ -65,39 +56,33 @@ def _emit_binary(
     network: str,
     target: Target,
     folder: Path,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    work: Path,
+) -> tuple[dict[str, Any], dict[str, Any], list[Path]]:
+    """Returns the files, the costs, and what a static program links: the archive, or the shared library's objects."""
     name = io.name
-    with tempfile.TemporaryDirectory(prefix="irnn-objects-") as work_name:
-        work = Path(work_name)
-        source = folder / f"{name}.c"
-        source.write_text(network, encoding="utf-8")
-        kernel_object = work / f"{name}_kernels.o"
-        assembly = write_object(list(kernels.values()), target, kernel_object)
-        flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
-        network_object = toolchain.compile_object(source, work / f"{name}.o", target, flags)
-        assembly += _network_assembly(source, work, target, flags)
-        blobs = {f"{name}_w{i}": w.tobytes() for i, w in enumerate(plan.weights)}
-        weights_object = toolchain.assemble_weights(blobs, work / f"{name}_weights.o", target)
-        objects = [network_object, kernel_object, weights_object]
-        if target.kind == "archive":
-            library = toolchain.archive(objects, folder / f"lib{name}.a")
-        else:
-            entry = work / f"{name}_tvm.c"
-            entry.write_text(tvm_entry(io), encoding="utf-8")
-            entry_object = toolchain.compile_object(entry, work / f"{name}_tvm.o", target, flags)
-            exports = [f"{name}_{f}" for f in _functions(io)]
-            exports += [f"__tvm_ffi_{f}" for f in _functions(io)]
-            library = toolchain.link_shared(
-                [*objects, entry_object], folder / f"lib{name}.so", target, exports
-            )
-            if target.emulator is not None:
-                (folder / "objects").mkdir()
-                for item in objects:
-                    (folder / "objects" / item.name).write_bytes(item.read_bytes())
-        code = section_bytes([network_object, kernel_object])
-        sizes = function_sizes([network_object, kernel_object])
+    source = folder / f"{name}.c"
+    source.write_text(network, encoding="utf-8")
+    kernel_object = work / f"{name}_kernels.o"
+    assembly = write_object(list(kernels.values()), target, kernel_object)
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
+    network_object = toolchain.compile_object(source, work / f"{name}.o", target, flags)
+    assembly += _network_assembly(source, work, target, flags)
+    blobs = {f"{name}_w{i}": w.tobytes() for i, w in enumerate(plan.weights)}
+    weights_object = toolchain.assemble_weights(blobs, work / f"{name}_weights.o", target)
+    objects = [network_object, kernel_object, weights_object]
+    code = section_bytes([network_object, kernel_object])
+    sizes = function_sizes([network_object, kernel_object])
+    if target.kind == "archive":
+        library = toolchain.archive(objects, folder / f"lib{name}.a")
+        objects = [library]
+    else:
+        entry = work / f"{name}_tvm.c"
+        entry.write_text(tvm_entry(io), encoding="utf-8")
+        entry_object = toolchain.compile_object(entry, work / f"{name}_tvm.o", target, flags)
+        exports = [prefix + f for f in _functions(io) for prefix in (f"{name}_", "__tvm_ffi_")]
+        library = toolchain.link_shared([*objects, entry_object], folder / f"lib{name}.so", target, exports)
     files = {"library": library.name, "header": f"{name}.h", "sources": [f"{name}.c"], "runner": None}
-    return files, cost_report(plan, kernels, counts, code, sizes, _frames(assembly, io, kernels))
+    return files, cost_report(plan, kernels, counts, code, sizes, _frames(assembly, io, kernels)), objects
 
 
 def _functions(io: Interface) -> list[str]:

@@ -33,7 +33,6 @@ class Kernel:
     sizes: tuple[tuple[int, int], ...]
     macs: int
     lowered: Any
-    prim_func: Any
 
     def prototype(self, storage: str = "") -> str:
         """C declaration."""
@@ -63,7 +62,6 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
         sizes=tuple((position, axis) for _, position, axis in symbolic_sizes(func)),
         macs=int(func.attrs["irnn.macs"]) if "irnn.macs" in func.attrs else 0,
         lowered=lowered,
-        prim_func=func,
     )
 
 

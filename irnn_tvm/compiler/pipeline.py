@@ -155,6 +155,3 @@ def call_counts(lowered: Lowered) -> dict[str, int]:
     for call in lowered.plan.calls:
         counts[call.kernel] = counts.get(call.kernel, 0) + 1
     return counts
-
-
-__all__ = ["DEFAULT_MAX_STEPS", "Lowered", "call_counts", "evaluate", "index_limits", "lower_program"]
