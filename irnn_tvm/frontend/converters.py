@@ -1,7 +1,8 @@
 """Conversion of single exported nodes to Relax, for what TVM's importer does not know or would make slow.
 
-Every irnn op becomes the Relax op of the same name: tensors as arguments, all other values as attributes. Views that
-do not move data in memory become `reshape`, which costs nothing in a built library.
+Every irnn op becomes the Relax op of the same name: tensors as arguments, all other values as attributes. An optional
+tensor leaves an attribute has_<name> and is left out of the arguments when it is None. Views that do not move data in
+memory become `reshape`, which costs nothing in a built library.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ def _irnn(name: str, schema: Any) -> Callable[[Any, Any], Any]:
         tensors: list[Any] = []
         attrs: dict[str, Any] = {}
         for arg in schema.arguments:
-            value = values[arg.name]
+            value = values[arg.name] if arg.name in values else arg.default_value
+            if str(arg.type).startswith("Optional[Tensor]"):
+                attrs[f"has_{arg.name}"] = int(value is not None)
+            if value is None:
+                continue  # an optional tensor that is not there
             if isinstance(value, torch.fx.Node):
                 tensors.append(importer.env[value])
             elif isinstance(value, list | tuple) and value and isinstance(value[0], torch.fx.Node):
