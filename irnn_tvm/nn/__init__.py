@@ -5,4 +5,4 @@ from irnn_tvm.nn.growing_memory import GrowingMemory
 from irnn_tvm.nn.gru import GRU
 from irnn_tvm.nn.masks import causal_mask, lengths_to_mask, masked_softmax
 
-__all__ = ["AdditiveAttention", "GRU", "GrowingMemory", "causal_mask", "lengths_to_mask", "masked_softmax"]
+__all__ = ["GRU", "AdditiveAttention", "GrowingMemory", "causal_mask", "lengths_to_mask", "masked_softmax"]
