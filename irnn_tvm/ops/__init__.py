@@ -10,8 +10,10 @@ from irnn_tvm.ops.concat import concat
 from irnn_tvm.ops.conv1d import conv1d
 from irnn_tvm.ops.embedding import embedding
 from irnn_tvm.ops.gru import gru
+from irnn_tvm.ops.layer_norm import layer_norm
 from irnn_tvm.ops.linear import linear
 from irnn_tvm.ops.lstm import lstm
+from irnn_tvm.ops.mad_norm import mad_norm
 from irnn_tvm.ops.mul import mul
 from irnn_tvm.ops.pwl import pwl
 from irnn_tvm.ops.pwl_fit import PwlTable, fit
@@ -30,8 +32,10 @@ __all__ = [
     "embedding",
     "fit",
     "gru",
+    "layer_norm",
     "linear",
     "lstm",
+    "mad_norm",
     "mul",
     "multiplier",
     "pwl",
