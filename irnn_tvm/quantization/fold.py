@@ -22,6 +22,11 @@ class Folded:
     weights: dict[fx.Node, tuple[Tensor, Tensor]] = field(default_factory=dict)
     norms: dict[fx.Node, fx.Node] = field(default_factory=dict)
     after: dict[fx.Node, fx.Node] = field(default_factory=dict)
+    parts: dict[fx.Node, tuple[nn.Linear | nn.Conv1d, nn.BatchNorm1d]] = field(default_factory=dict)
+
+    def live(self, node: fx.Node) -> tuple[Tensor, Tensor]:
+        """(weight, bias) of a layer with its norm folded in, as they are now, with their gradients."""
+        return _fold(*self.parts[node])
 
     def source(self, node: fx.Node) -> fx.Node:
         """The node whose float value the layer computes: the norm's, when one was folded in."""
@@ -52,15 +57,25 @@ def find(captured: Captured) -> Folded:
                 "after a Conv1d or a Linear that is used once and by nothing else, with running statistics"
             )
         assert isinstance(layer, nn.Linear | nn.Conv1d)
-        gain = torch.rsqrt(norm.running_var.double() + norm.eps)
-        if norm.weight is not None:
-            gain = gain * norm.weight.detach().double()
-        bias = layer.bias.detach().double() if layer.bias is not None else torch.zeros_like(gain)
-        bias = (bias - norm.running_mean.double()) * gain
-        if norm.bias is not None:
-            bias = bias + norm.bias.detach().double()
-        weight = layer.weight.detach().double()
-        folded.weights[source] = (weight * gain.reshape(-1, *[1] * (weight.dim() - 1)), bias)
+        weight, bias = _fold(layer, norm, torch.float64)
+        folded.weights[source] = (weight.detach(), bias.detach())
+        folded.parts[source] = (layer, norm)
         folded.norms[node] = source
         folded.after[source] = node
     return folded
+
+
+def _fold(
+    layer: nn.Linear | nn.Conv1d, norm: nn.BatchNorm1d, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of layer and norm as one, with running statistics; in the parameters' own type by default."""
+    weight = layer.weight.to(dtype)
+    assert norm.running_var is not None and norm.running_mean is not None
+    gain = torch.rsqrt(norm.running_var.to(weight.dtype) + norm.eps)
+    if norm.weight is not None:
+        gain = gain * norm.weight
+    bias = layer.bias.to(weight.dtype) if layer.bias is not None else torch.zeros_like(gain)
+    bias = (bias - norm.running_mean) * gain
+    if norm.bias is not None:
+        bias = bias + norm.bias
+    return weight * gain.reshape(-1, *[1] * (weight.dim() - 1)), bias

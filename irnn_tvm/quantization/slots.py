@@ -146,6 +146,10 @@ class Slot:
             self._qparams = self._resolve()
         return self._qparams
 
+    def forget(self) -> None:
+        """The parameters are resolved again when somebody asks: what they rest on has changed."""
+        self._qparams = None
+
     def _resolve(self) -> QParams:
         if self._alias is not None:
             return self.root.qparams
@@ -157,11 +161,17 @@ class Slot:
         if self.is_constant:
             value = self.constant.double().numpy() if self.constant is not None else np.array([self.fill])
             return constant_qparams(value, self.bits)
-        if self._fixed is not None:
-            seen = 0.0 if self.observer.empty else max(-self.observer.low, self.observer.high)
-            if self._fixed_until is None or seen <= self._fixed_until:
-                return self._fixed(self.bits)
+        if self.is_fixed():
+            assert self._fixed is not None
+            return self._fixed(self.bits)
         return self._observed()
+
+    def is_fixed(self) -> bool:
+        """True when the parameters are known ones, as those of a sigmoid are, and hold what was seen."""
+        if self._fixed is None:
+            return False
+        seen = 0.0 if self.observer.empty else max(-self.observer.low, self.observer.high)
+        return self._fixed_until is None or seen <= self._fixed_until
 
     def _observed(self) -> QParams:
         bits, symmetric = self.bits, self.symmetric or self.bits == 16
@@ -177,7 +187,7 @@ class Slot:
             )
         if symmetric:
             amax = max(-low, high) * (self.config.headroom if bits == 16 else 1.0)
-            return symmetric_qparams(amax, bits)
+            return symmetric_qparams(min(amax, self.observer.limit), bits)
         return affine_qparams(low, high, bits)
 
 

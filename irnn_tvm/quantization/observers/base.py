@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from irnn_tvm.quantization.observers.histogram import Histogram
 
 
 class Observer:
-    """Base class. Subclasses answer `range`; `low` and `high` are always the extremes that were seen.
+    """Base class. Subclasses answer `seen_range`; `low` and `high` are always the extremes that were seen.
 
-    bits and symmetric describe the integers that the range is for (the MSE search needs them).
+    bits and symmetric describe the integers that the range is for (the MSE search needs them). gain: factor on the
+    range, which training learns; limit: largest absolute value that the range may reach (a clipped cell state).
     """
 
     name = "base"
@@ -20,6 +23,8 @@ class Observer:
         self.symmetric = symmetric
         self.low = float("inf")
         self.high = float("-inf")
+        self.gain = 1.0
+        self.limit = math.inf
         self.histogram = Histogram()
 
     def update(self, values: Tensor) -> None:
@@ -41,5 +46,10 @@ class Observer:
         return self.low > self.high
 
     def range(self) -> tuple[float, float]:
-        """The (lowest, highest) real value worth representing."""
+        """The (lowest, highest) real value to represent: `seen_range` times `gain`, within +-`limit`."""
+        low, high = self.seen_range()
+        return max(low * self.gain, -self.limit), min(high * self.gain, self.limit)
+
+    def seen_range(self) -> tuple[float, float]:
+        """The (lowest, highest) real value worth representing, of what was seen."""
         raise NotImplementedError

@@ -8,5 +8,5 @@ class MinMaxObserver(Observer):
 
     name = "minmax"
 
-    def range(self) -> tuple[float, float]:
+    def seen_range(self) -> tuple[float, float]:
         return self.low, self.high

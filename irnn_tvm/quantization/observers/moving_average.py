@@ -11,17 +11,17 @@ class MovingAverageObserver(Observer):
     def __init__(self, bits: int = 8, symmetric: bool = False, momentum: float = 0.1) -> None:
         super().__init__(bits, symmetric)
         self.momentum = momentum
-        self._average: tuple[float, float] | None = None
+        self.average: tuple[float, float] | None = None
 
     def observe_batch(self, low: float, high: float) -> None:
-        if self._average is None:
-            self._average = (low, high)
+        if self.average is None:
+            self.average = (low, high)
         else:
             keep = 1.0 - self.momentum
-            self._average = (
-                keep * self._average[0] + self.momentum * low,
-                keep * self._average[1] + self.momentum * high,
+            self.average = (
+                keep * self.average[0] + self.momentum * low,
+                keep * self.average[1] + self.momentum * high,
             )
 
-    def range(self) -> tuple[float, float]:
-        return self._average if self._average is not None else (self.low, self.high)
+    def seen_range(self) -> tuple[float, float]:
+        return self.average if self.average is not None else (self.low, self.high)

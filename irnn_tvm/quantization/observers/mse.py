@@ -18,7 +18,7 @@ class MseObserver(Observer):
 
     name = "mse"
 
-    def range(self) -> tuple[float, float]:
+    def seen_range(self) -> tuple[float, float]:
         low, high = self.low, self.high
         if self.histogram.limit == 0.0:
             return low, high

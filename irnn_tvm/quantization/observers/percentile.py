@@ -14,7 +14,7 @@ class PercentileObserver(Observer):
         super().__init__(bits, symmetric)
         self.percentile = percentile
 
-    def range(self) -> tuple[float, float]:
+    def seen_range(self) -> tuple[float, float]:
         tail = (1.0 - self.percentile / 100.0) / 2.0
         low = max(self.low, self.histogram.quantile(tail))
         high = min(self.high, self.histogram.quantile(1.0 - tail))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from irnn_tvm.quantization.observers import Histogram
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.slots import Slot, Value
 from irnn_tvm.quantization.tables import fit_table, sigmoid_qparams, tanh_qparams
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 MODULES = (
     nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.Softplus, nn.ELU, nn.SELU, nn.CELU, nn.LeakyReLU, nn.Hardswish,
@@ -75,6 +78,12 @@ class ActivationOp(Op):
             return result
 
         return apply
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert isinstance(self.value, Slot)
+        x = args[0] if args else kwargs["input"]
+        grid, out = self.source.qparams, self.value.qparams
+        return sim.function(x, self.function(), self.label, grid, out, self.histogram)
 
     def emit(self, emitter: Emitter) -> Any:
         assert isinstance(self.value, Slot)

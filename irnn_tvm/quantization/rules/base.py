@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, fx, nn
 
 from irnn_tvm.errors import UnsupportedModuleError
+from irnn_tvm.quantization.evaluate import evaluate
 from irnn_tvm.quantization.slots import Index, Slot, Static, Value
 
 if TYPE_CHECKING:
     from irnn_tvm.quantization.emitter import Emitter
     from irnn_tvm.quantization.planner import Planner
+    from irnn_tvm.training.simulation import Simulation
 
 
 class Op:
@@ -44,6 +46,14 @@ class Op:
 
     def refine(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Sees the same once more, when all quantization parameters are known."""
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The float result with the roundings of the integer operator, differentiable (straight through).
+
+        args, kwargs: the node's concrete arguments, float tensors on the grids of their slots. The default is right for
+        what moves data only.
+        """
+        return evaluate(self.node, args, kwargs, self.module)
 
     def emit(self, emitter: Emitter) -> Any:
         """Adds integer nodes to the emitter's graph and returns the (nested) node of the result."""

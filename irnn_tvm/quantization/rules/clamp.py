@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.slots import Slot, Value
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 
 @Registry.register(
@@ -64,6 +67,12 @@ class ClampOp(Op):
         if not isinstance(value, int | float):
             raise self.refuse("clamp bounds must be numbers")
         return float(value)
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert isinstance(self.value, Slot)
+        q = self.value.qparams
+        low, high = (None if b is None else float(q.dequantize(q.quantize(b))) for b in (self.low, self.high))
+        return torch.clamp(args[0] if args else kwargs["input"], low, high)
 
     def emit(self, emitter: Emitter) -> Any:
         assert isinstance(self.value, Slot)

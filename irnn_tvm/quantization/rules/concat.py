@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
@@ -10,6 +10,9 @@ from torch import fx
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.slots import Index, Slot, Value
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 
 @Registry.register(functions=(torch.cat, torch.concat, torch.concatenate, torch.stack))
@@ -43,6 +46,14 @@ class ConcatOp(Op):
         for part in zeros:
             part.want(slot)
         return slot
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        parts = args[0] if args else kwargs["tensors"]
+        if isinstance(self.value, Slot):
+            out = self.value
+            parts = [sim.operand(p, s, out) for p, s in zip(parts, self.parts, strict=True)]
+        dim = int(self.plain(self.argument(1, "dim", 0), "dim"))
+        return torch.stack(parts, dim) if self.node.target is torch.stack else torch.cat(parts, dim)
 
     def emit(self, emitter: Emitter) -> Any:
         listed = self.argument(0, "tensors")

@@ -4,7 +4,7 @@ alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.rules.base import Op
 from irnn_tvm.quantization.slots import Index, Slot, Value
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 
 class ConstantOp(Op):
@@ -39,6 +42,18 @@ class ConstantOp(Op):
         raise self.refuse(
             f"a constant {getattr(value, 'dtype', type(value).__name__)} has no integer version"
         )
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._simulate(sim, self.value, sim.live(self.node))
+
+    def _simulate(self, sim: Simulation, slot: Value, live: Any) -> Any:
+        if isinstance(slot, tuple | list):
+            return type(slot)(self._simulate(sim, s, v) for s, v in zip(slot, live, strict=True))
+        if not isinstance(slot, Slot):
+            return live
+        slot.constant = live.detach().cpu()
+        slot.forget()
+        return sim.quantize(live, slot)
 
     def emit(self, emitter: Emitter) -> Any:
         return self._emit(emitter, self.value, self.node.meta["value"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.fixed_point import bounded_multiplier, quantize_product
@@ -14,6 +15,9 @@ from irnn_tvm.quantization.modules.integer_conv1d import IntegerConv1d
 from irnn_tvm.quantization.rules.base import Op, Registry, concrete
 from irnn_tvm.quantization.rules.layer import Layer, float_array
 from irnn_tvm.quantization.slots import Value
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 
 class Conv1dLayer(Layer):
@@ -79,6 +83,19 @@ class Conv1dOp(Op):
         if module.groups == 1:
             x = concrete(args[0] if args else kwargs["input"])
             self.layer.refine(_windows(x if x.dim() == 3 else x.unsqueeze(0), module))
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        module = self.layer.module
+        source = self.argument(0, "input")
+        x = sim.operand(args[0] if args else kwargs["input"], self.planner.values[source], self.layer.entry)
+        if self.node in self.planner.folded.weights:
+            weight, bias = self.planner.folded.live(self.node)
+        else:
+            weight, bias = module.weight, module.bias
+        padding, extra = _padding(module)
+        x = F.pad(x, (padding, padding + extra))
+        y = F.conv1d(x, sim.rows(weight), bias, module.stride, 0, module.dilation, module.groups)
+        return sim.quantize(y, self.layer.out)
 
     def emit(self, emitter: Emitter) -> Any:
         x = self.argument(0, "input")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
@@ -14,9 +14,17 @@ from irnn_tvm.quantization.fixed_point import bounded_multiplier
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.slots import Slot, Static, Value, symmetric_qparams
 
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
+
 
 class _Binary(Op):
-    """Reads two operands; a Python number (or a size that never changes) becomes a float."""
+    """Reads two operands; a Python number (or a size that never changes) becomes a float.
+
+    through: place of the operand that is the result but for its scale, None when an operator is needed.
+    """
+
+    through: int | None
 
     def operands(self) -> tuple[Any, Any]:
         a, b = self.argument(0, "input"), self.argument(1, "other")
@@ -45,6 +53,13 @@ class _Binary(Op):
         q = symmetric_qparams(abs(operand), 8)
         return emitter.constant(f"{self.node.name}_number", torch.tensor([operand]), q), q
 
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = super().simulate(sim, args, kwargs)
+        if self.through is not None:
+            return result
+        assert isinstance(self.value, Slot)
+        return sim.quantize(result, self.value)
+
     def passes(self, position: int) -> fx.Node:
         node = self.argument(position, "input" if position == 0 else "other")
         assert isinstance(node, fx.Node)
@@ -69,7 +84,7 @@ class AddOp(_Binary):
         if name == "rsub":
             self.factors = (-alpha, 1.0)
         self.a, self.b = self.operands()
-        self.through: int | None = None
+        self.through = None
         for i, (this, other, factor) in enumerate(
             ((self.a, self.b, self.factors[0]), (self.b, self.a, self.factors[1]))
         ):
@@ -120,7 +135,7 @@ class MulOp(_Binary):
             if self.b == 0.0:
                 raise self.refuse("division by 0")
             self.b = 1.0 / self.b
-        self.through: int | None = None
+        self.through = None
         for i, (this, other) in enumerate(((self.a, self.b), (self.b, self.a))):
             if isinstance(this, Slot) and isinstance(other, float):
                 if other == 0.0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -14,6 +14,9 @@ from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Layer
 from irnn_tvm.quantization.slots import Index, Value
 
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
+
 
 class EmbeddingLayer(Layer):
     """One table; its slot observes all rows, because any id may come."""
@@ -23,6 +26,12 @@ class EmbeddingLayer(Layer):
         self.weight = weight.detach()
         self.out = op.planner.new_slot(f"{op.label} output", bits=8)
         self.out.observer.update(self.weight)
+
+    def follow(self) -> None:
+        """Sees the table again when training has moved it beyond what was seen."""
+        low, high = self.weight.aminmax()
+        if float(low) < self.out.observer.low or float(high) > self.out.observer.high:
+            self.out.observer.update(self.weight)
 
     def build(self) -> nn.Module:
         q = self.out.qparams
@@ -63,6 +72,16 @@ class EmbeddingOp(Op):
             raise self.refuse("its table must be a parameter")
         weight: Tensor = table.meta["value"]
         return weight
+
+    def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self.layer.follow()
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(self.module, nn.Embedding):
+            weight: Tensor = self.module.weight
+        else:
+            weight = sim.live(self.argument(1, "weight"))
+        return sim.quantize(F.embedding(args[0] if args else kwargs["input"], weight), self.layer.out)
 
     def emit(self, emitter: Emitter) -> Any:
         return self.layer.emit(emitter, emitter.env[self.argument(0, "input")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch import Tensor
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.slots import Index, Slot, Value
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 METHODS = ("new_zeros", "new_ones", "new_full")
 
@@ -35,6 +38,10 @@ class FillOp(Op):
         return self.planner.new_slot(
             f"constant {self.label}", bits=self.config.gate_bits, flexible=True, fill=self.fill
         )
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        made = super().simulate(sim, args, kwargs)
+        return sim.quantize(made, self.value) if isinstance(self.value, Slot) else made
 
     def emit(self, emitter: Emitter) -> Any:
         if isinstance(self.value, Slot):

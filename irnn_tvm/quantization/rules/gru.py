@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from irnn_tvm.nn.gru import GRU
 from irnn_tvm.ops.qparams import QParams
@@ -19,6 +20,7 @@ from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Internal, Layer
 from irnn_tvm.quantization.rules.recurrent import (
     DirectionWeights,
+    as_called,
     direction_weights,
     fit_tables,
     gate_qparams,
@@ -33,7 +35,11 @@ from irnn_tvm.quantization.rules.recurrent import (
     wide_qparams,
 )
 from irnn_tvm.quantization.slots import Slot, Value, affine_qparams, symmetric_qparams
-from irnn_tvm.quantization.tables import FLAT
+from irnn_tvm.quantization.tables import FLAT, OUTPUTS
+from irnn_tvm.training.gru_sequence import GruGrids, gru_sequence, gru_sequence_reset_before
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 GATES = ("r", "z", "n")
 FUNCTIONS = ("sigmoid", "sigmoid", "tanh")
@@ -109,6 +115,53 @@ class GruLayer(Layer):
             state.update(read, self.output[k].qparams, 1)
         if inner is not None and not self.reset_after:
             inner.update(found.inner, self._inner(k, d), 1)
+
+    def simulate(self, sim: Simulation, x: Tensor, h0: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Time-major x and stacked states on their grids -> (y [T, B, D * H], h_n [L * D, B, H])."""
+        size = self.module.hidden_size
+        last: list[Tensor] = []
+        for k, directions in enumerate(self.weights):
+            outputs = []
+            for d, w in enumerate(directions):
+                h = h0[len(last)] if h0 is not None else x.new_zeros(x.shape[1], size)
+                zeros = w.w_hh.new_zeros(3 * size)
+                b_ih, b_hh = (b if b is not None else zeros for b in (w.b_ih, w.b_hh))
+                grids = self._grids(sim, k, d, x)
+                w_hh = sim.rows(w.w_hh)
+                if self.reset_after:
+                    bias = b_ih + torch.cat((b_hh[: 2 * size], zeros[:size]))
+                    from_x = F.linear(x, sim.rows(w.w_ih), bias)
+                    gains = sim.gain(self.state), sim.gain(self.output[k])
+                    y, h = gru_sequence(from_x, h, w_hh, b_hh[2 * size :], grids, w.reverse, gains)
+                else:
+                    from_x = F.linear(x, sim.rows(w.w_ih), b_ih + b_hh)
+                    y, h = gru_sequence_reset_before(from_x, h, w_hh, grids, w.reverse)
+                outputs.append(y)
+                last.append(h)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+            if k + 1 < len(self.weights):
+                x = F.dropout(x, float(getattr(self.module, "dropout", 0.0)), self.module.training)
+        return x, torch.stack(last)
+
+    def _grids(self, sim: Simulation, k: int, d: int, like: Tensor) -> GruGrids:
+        config, seen, key, size = (
+            self.planner.config,
+            self.gates[k][d],
+            (self.name, k, d),
+            self.module.hidden_size,
+        )
+        grids = [
+            sim.grid((*key, gate), lambda o=o, f=f: gate_qparams(o, f, config))
+            for gate, o, f in zip(GATES, seen, FUNCTIONS, strict=True)
+        ]
+        outs = [OUTPUTS[f](config.gate_bits) for f in FUNCTIONS]
+        return GruGrids(
+            sim.gates((*key, "rz"), FUNCTIONS[:2], grids[:2], outs[:2], seen[:2], size, like),
+            sim.gates((*key, "n"), FUNCTIONS[2:], grids[2:], outs[2:], seen[2:], size, like),
+            sim.grid((*key, "inner"), lambda: self._inner(k, d)),
+            self.state.qparams,
+            self.output[k].qparams,
+        )
 
     def build(self) -> nn.Module:
         layers = []
@@ -275,6 +328,18 @@ class GruOp(Op):
         hx = args[1] if len(args) > 1 else kwargs.get("hx")
         h0 = layered_state(self.module, hx) if hx is not None and self.state is not None else None
         self.layer.trace(time_major(self.module, x), h0, refine)
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        source = self.planner.values[self.argument(0, "input")]
+        x = sim.operand(args[0] if args else kwargs["input"], source, self.layer.entry)
+        hx = args[1] if len(args) > 1 else kwargs.get("hx")
+        h0 = None
+        if self.state is not None:
+            h0 = sim.operand(layered_state(self.module, hx), self.state, self.layer.state)
+        y, h = self.layer.simulate(sim, time_major(self.module, x), h0)
+        if self.is_cell:
+            return h[0] if x.dim() == 2 else h[0, 0]
+        return as_called(self.module, x, y, h)
 
     def emit(self, emitter: Emitter) -> Any:
         x = self.argument(0, "input")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from irnn_tvm.quantization.modules.integer_linear import IntegerLinear
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Layer, float_array
 from irnn_tvm.quantization.slots import Value
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 
 class LinearLayer(Layer):
@@ -90,6 +93,24 @@ class LinearOp(Op):
 
     def refine(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         self.layer.refine(args[0] if args else kwargs["input"])
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        source = self.argument(0, "input")
+        x = sim.operand(args[0] if args else kwargs["input"], self.planner.values[source], self.layer.entry)
+        weight, bias = self._live(sim)
+        return sim.quantize(F.linear(x, sim.rows(weight), bias), self.layer.out)
+
+    def _live(self, sim: Simulation) -> tuple[Tensor, Tensor | None]:
+        """Weight [N, K] and bias as they are now."""
+        if self.node in self.planner.folded.weights:
+            return self.planner.folded.live(self.node)
+        if self.module is not None:
+            assert isinstance(self.module, nn.Linear)
+            return self.module.weight, self.module.bias
+        if self.node.target is F.linear:
+            bias = self.argument(2, "bias")
+            return sim.live(self.argument(1, "weight")), sim.live(bias) if bias is not None else None
+        return sim.live(self.argument(1, "other")).T, None
 
     def emit(self, emitter: Emitter) -> Any:
         x = self.argument(0, "input")

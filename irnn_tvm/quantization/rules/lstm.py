@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.fixed_point import bounded_multiplier
@@ -16,6 +17,7 @@ from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Internal, Layer
 from irnn_tvm.quantization.rules.recurrent import (
     DirectionWeights,
+    as_called,
     direction_weights,
     fit_tables,
     gate_qparams,
@@ -30,7 +32,11 @@ from irnn_tvm.quantization.rules.recurrent import (
     time_major,
 )
 from irnn_tvm.quantization.slots import Slot, Value
-from irnn_tvm.quantization.tables import FLAT
+from irnn_tvm.quantization.tables import FLAT, OUTPUTS
+from irnn_tvm.training.lstm_sequence import LstmGrids, lstm_sequence
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 GATES = ("i", "f", "g", "o")
 FUNCTIONS = ("sigmoid", "sigmoid", "tanh", "sigmoid", "tanh")
@@ -94,6 +100,44 @@ class LstmLayer(Layer):
             observer.update(rest)
         for observer, gate in zip(self.gates[k][d], found.gates.chunk(4, dim=-1), strict=True):
             observer.update(gate)
+
+    def simulate(
+        self, sim: Simulation, x: Tensor, h0: Tensor | None, c0: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Time-major x and stacked states on their grids -> (y [T, B, D * H], h_n, c_n [L * D, B, H])."""
+        size = self.module.hidden_size
+        hs: list[Tensor] = []
+        cs: list[Tensor] = []
+        for k, directions in enumerate(self.weights):
+            outputs = []
+            for d, w in enumerate(directions):
+                h = h0[len(hs)] if h0 is not None else x.new_zeros(x.shape[1], size)
+                c = c0[len(cs)] if c0 is not None else x.new_zeros(x.shape[1], size)
+                bias = w.b_ih + w.b_hh if w.b_ih is not None and w.b_hh is not None else None
+                from_x = F.linear(x, sim.rows(w.w_ih), bias)
+                gains = sim.gain(self.cell), sim.gain(self.hidden[k])
+                grids = self._grids(sim, k, d, x)
+                y, last = lstm_sequence(from_x, h, c, sim.rows(w.w_hh), grids, w.reverse, gains)
+                outputs.append(y)
+                hs.append(y[0] if w.reverse else y[-1])
+                cs.append(last)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+            if k + 1 < len(self.weights):
+                x = F.dropout(x, float(getattr(self.module, "dropout", 0.0)), self.module.training)
+        return x, torch.stack(hs), torch.stack(cs)
+
+    def _grids(self, sim: Simulation, k: int, d: int, like: Tensor) -> LstmGrids:
+        config, seen, key = self.planner.config, self.gates[k][d], (self.name, k, d)
+        functions = FUNCTIONS[:4]
+        grids = [
+            sim.grid((*key, gate), lambda o=o, f=f: gate_qparams(o, f, config))
+            for gate, o, f in zip(GATES, seen, functions, strict=True)
+        ]
+        outs = [OUTPUTS[f](config.gate_bits) for f in FUNCTIONS]
+        gates = sim.gates(key, functions, grids, outs[:4], seen, self.module.hidden_size, like)
+        cell = self.cell.qparams
+        tanh = sim.table("tanh", (*key, "tanh"), cell, outs[4], self.cell.root.observer, like)
+        return LstmGrids(gates, (tanh.values, tanh.slopes), cell, self.hidden[k].qparams)
 
     def build(self) -> nn.Module:
         layers = []
@@ -231,6 +275,22 @@ class LstmOp(Op):
         given = [None, None] if hx is None else [layered_state(self.module, s) for s in hx]
         h0, c0 = (g if s is not None else None for g, s in zip(given, self.states, strict=True))
         self.layer.trace(time_major(self.module, x), h0, c0, refine)
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        source = self.planner.values[self.argument(0, "input")]
+        x = sim.operand(args[0] if args else kwargs["input"], source, self.layer.entry)
+        hx = args[1] if len(args) > 1 else kwargs.get("hx")
+        given = [
+            sim.operand(layered_state(self.module, state), slot, own) if slot is not None else None
+            for state, slot, own in zip(
+                hx or (None, None), self.states, (self.layer.hidden[0], self.layer.cell), strict=True
+            )
+        ]
+        y, h, c = self.layer.simulate(sim, time_major(self.module, x), *given)
+        if self.is_cell:
+            return (h[0], c[0]) if x.dim() == 2 else (h[0, 0], c[0, 0])
+        y, h, c = as_called(self.module, x, y, h, c)
+        return y, (h, c)
 
     def emit(self, emitter: Emitter) -> Any:
         x = self.argument(0, "input")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,6 +11,9 @@ from torch import Tensor, fx, nn
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.slots import Index, Slot, Static, Value
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
 
 METHODS = (
     "permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "view", "view_as", "reshape",
@@ -105,6 +108,13 @@ class NothingOp(Op):
             bool(self.argument(2, "train" if not default else "training", default))
             and self.argument(1, "p", 0.5) > 0
         )
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.module is None and "dropout" in self.planner.describe(self.node):
+            # Captured in eval mode, where training=self.training was False; the twin simulates in training mode only.
+            p = float(self.argument(1, "p", 0.5))
+            return self.node.target(args[0] if args else kwargs["input"], p, True)
+        return super().simulate(sim, args, kwargs)
 
     def emit(self, emitter: Emitter) -> Any:
         return emitter.env[self.argument(0, "input")]

@@ -227,6 +227,13 @@ def time_major(module: Any, x: Tensor) -> Tensor:
     return x.transpose(0, 1) if module.batch_first else x
 
 
+def as_called(module: Any, x: Tensor, y: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+    """Time-major y and states [L * D, B, H] in the form that a layer called with x returns (batch_first, unbatched)."""
+    if x.dim() == 2:
+        return y.squeeze(1), *(s.squeeze(1) for s in states)
+    return (y.transpose(0, 1) if module.batch_first else y), *states
+
+
 def layered_state(module: Any, state: Tensor) -> Tensor:
     """A float state as [L * D, B, H]; cells have no layer axis, unbatched calls no batch axis."""
     if isinstance(module, nn.RNNCellBase):

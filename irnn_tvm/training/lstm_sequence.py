@@ -1,0 +1,128 @@
+"""One direction of an LSTM layer on integer grids, forward and backward through time, as one autograd function.
+
+Written out because autograd would keep some twenty small tensors per step; here a step is six kernels on the gates and
+a dozen on the state, and everything that does not depend on the recurrence is done for all steps at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from irnn_tvm.ops.qparams import QParams
+from irnn_tvm.training.gate_tables import GateTables
+from irnn_tvm.training.sequence import gain_gradient, inside, order, states_before
+
+
+@dataclass(frozen=True)
+class LstmGrids:
+    """gates: tables of i, f, g, o. tanh: values and slopes at every cell integer. cell, hidden: grids of the states."""
+
+    gates: GateTables
+    tanh: tuple[Tensor, Tensor]
+    cell: QParams
+    hidden: QParams
+
+
+def lstm_sequence(
+    from_x: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    w_hh: Tensor,
+    grids: LstmGrids,
+    reverse: bool,
+    gains: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> tuple[Tensor, Tensor]:
+    """from_x [T, B, 4H]: w_ih x + bias on rounded weights. h0, c0 [B, H] on their grids, w_hh [4H, H] rounded.
+
+    gains: learned ranges (irnn_tvm.training.straight_through) of cell and hidden state.
+    Returns y [T, B, H] in input order and the last cell state [B, H]; formulas: docs/numerics.md, lstm.
+    """
+    result: tuple[Tensor, Tensor] = _LstmSequence.apply(from_x, h0, c0, w_hh, grids, reverse, *gains)
+    return result
+
+
+class _LstmSequence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        from_x: Tensor,
+        h0: Tensor,
+        c0: Tensor,
+        w_hh: Tensor,
+        grids: LstmGrids,
+        reverse: bool,
+        cell_gain: Tensor | None,
+        hidden_gain: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        steps, batch, rows = from_x.shape
+        hidden = rows // 4
+        gates, cell, out = grids.gates, grids.cell, grids.hidden
+        places = from_x.new_empty((steps, batch, rows), dtype=torch.int32)
+        acts = from_x.new_empty((steps, batch, rows))
+        cells = from_x.new_empty((steps, batch, hidden))
+        cell_places = from_x.new_empty((steps, batch, hidden), dtype=torch.int32)
+        squashed = from_x.new_empty((steps, batch, hidden))
+        y = from_x.new_empty((steps, batch, hidden))
+        cell_zero, cell_last = cell.zero_point - cell.qmin, cell.qmax - cell.qmin
+        low, high = out.qmin - out.zero_point, out.qmax - out.zero_point
+        transposed = w_hh.t()
+        h, c = h0, c0
+        for t in order(steps, reverse):
+            place = gates.index(torch.addmm(from_x[t], h, transposed))
+            places[t] = place
+            torch.index_select(gates.values, 0, place.view(-1), out=acts[t].view(-1))
+            i, f, g, o = acts[t].chunk(4, dim=1)
+            raw = torch.addcmul(i * g, f, c)
+            at = raw.mul_(1.0 / cell.scale).add_(cell_zero + 0.5).clamp_(0, cell_last).to(torch.int32)
+            cell_places[t] = at
+            c = torch.mul(at.sub(cell_zero), cell.scale, out=cells[t])
+            torch.index_select(grids.tanh[0], 0, at.view(-1), out=squashed[t].view(-1))
+            level = torch.mul(o, squashed[t]).mul_(1.0 / out.scale).add_(0.5).floor_().clamp_(low, high)
+            h = torch.mul(level, out.scale, out=y[t])
+        ctx.save_for_backward(h0, c0, w_hh, places, acts, cells, cell_places, squashed, y)
+        ctx.grids, ctx.reverse = grids, reverse
+        ctx.learns = cell_gain is not None, hidden_gain is not None
+        return y, c.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        from_y, from_c = grads
+        h0, c0, w_hh, places, acts, cells, cell_places, squashed, y = ctx.saved_tensors
+        grids, reverse = ctx.grids, ctx.reverse
+        cell, out = grids.cell, grids.hidden
+        steps, batch, hidden = y.shape
+        shape = (steps, batch, 4, hidden)
+        i, f, g, o = acts.view(shape).unbind(2)
+        slopes = grids.gates.derivative(places).view(shape)
+        before_c, before_h = states_before(cells, c0, reverse), states_before(y, h0, reverse)
+        raw_c, raw_h = torch.addcmul(i * g, f, before_c), o * squashed
+        mask_c, mask_h = inside(raw_c, cell), inside(raw_h, out)
+        tanh_slope = grids.tanh[1].index_select(0, cell_places.view(-1)).view_as(squashed)
+        to_cell = o * tanh_slope * mask_h  # d cell / d hidden
+        to_o = squashed * slopes[:, :, 3] * mask_h  # d pre-activation of o / d hidden
+        to_ifg = torch.stack((g, before_c, i), dim=2).mul_(slopes[:, :, :3])
+        d_pre = torch.empty_like(acts).view(shape)
+        d_hidden, d_cell = torch.empty_like(y), torch.empty_like(y)
+        d_h, d_c = torch.zeros_like(h0), from_c
+        for t in order(steps, not reverse):
+            d_h = torch.add(from_y[t], d_h, out=d_hidden[t])
+            d_c = torch.addcmul(d_c, d_h, to_cell[t], out=d_cell[t])
+            d_c = d_c * mask_c[t]
+            torch.mul(d_c.unsqueeze(1), to_ifg[t], out=d_pre[t, :, :3])
+            torch.mul(d_h, to_o[t], out=d_pre[t, :, 3])
+            d_c = d_c * f[t]
+            d_h = d_pre[t].view(batch, 4 * hidden) @ w_hh
+        flat = d_pre.view(steps, batch, 4 * hidden)
+        d_w = flat.reshape(-1, 4 * hidden).t() @ before_h.reshape(-1, hidden)
+        d_gains = [
+            gain_gradient(grad, on_grid, raw, mask, q) if learns else None
+            for learns, grad, on_grid, raw, mask, q in (
+                (ctx.learns[0], d_cell, cells, raw_c, mask_c, cell),
+                (ctx.learns[1], d_hidden, y, raw_h, mask_h, out),
+            )
+        ]
+        return flat, d_h, d_c, d_w, None, None, *d_gains

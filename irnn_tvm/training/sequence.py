@@ -1,0 +1,38 @@
+"""What the recurrences share: rounding outside of autograd, masks of what is clipped, states moved by a step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from irnn_tvm.ops.qparams import QParams
+
+
+def rounded(x: Tensor, q: QParams) -> Tensor:
+    """x on the grid q, outside of autograd."""
+    low, high = q.qmin - q.zero_point, q.qmax - q.zero_point
+    return x.mul(1.0 / q.scale).add_(0.5).floor_().clamp_(low, high).mul_(q.scale)
+
+
+def inside(raw: Tensor, q: QParams) -> Tensor:
+    """1 where a real value rounds to an integer of the grid, 0 where it is clipped."""
+    low = (q.qmin - q.zero_point - 0.5) * q.scale
+    high = (q.qmax - q.zero_point + 0.5) * q.scale
+    return ((raw >= low) & (raw < high)).to(raw.dtype)
+
+
+def states_before(states: Tensor, first: Tensor, reverse: bool) -> Tensor:
+    """What each step reads: states [T, B, H], in input order, moved by one step."""
+    if reverse:
+        return torch.cat((states[1:], first.unsqueeze(0)))
+    return torch.cat((first.unsqueeze(0), states[:-1]))
+
+
+def order(steps: int, reverse: bool) -> range:
+    """The steps in the order in which a direction takes them."""
+    return range(steps - 1, -1, -1) if reverse else range(steps)
+
+
+def gain_gradient(grad: Tensor, on_grid: Tensor, raw: Tensor, mask: Tensor, q: QParams) -> Tensor:
+    """Gradient of the logarithm of a scale (LSQ), with LSQ's normalisation. mask: `inside` of raw."""
+    return (grad * (on_grid - raw * mask)).sum() * (raw.numel() * q.qmax) ** -0.5
