@@ -2,6 +2,11 @@
 
 from . import (
     add,
+    additive_scores,
+    append,
+    argmax,
+    attention,
+    avg_pool1d,
     clamp,
     concat,
     conv1d,
@@ -10,16 +15,28 @@ from . import (
     layer_norm,
     linear,
     lstm,
+    lstm_general,
     mad_norm,
+    matmul,
+    max_pool,
+    max_pool1d,
+    mean_pool,
     mul,
     pwl,
     requantize,
+    softmax,
+    topk,
 )
 
 OPERATORS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         add,
+        additive_scores,
+        append,
+        argmax,
+        attention,
+        avg_pool1d,
         clamp,
         concat,
         conv1d,
@@ -28,9 +45,16 @@ OPERATORS = {
         layer_norm,
         linear,
         lstm,
+        lstm_general,
         mad_norm,
+        matmul,
+        max_pool,
+        max_pool1d,
+        mean_pool,
         mul,
         pwl,
         requantize,
+        softmax,
+        topk,
     )
 }

@@ -32,6 +32,14 @@ WIDTHS: dict[str, tuple[tuple[int, ...], ...]] = {
     "irnn.pwl": (_NARROW, (16,)),
     "irnn.embedding": ((32,), (8,)),
     "irnn.clamp": (_ANY,),
+    "irnn.layer_norm": (_NARROW, (32,), (32,)),
+    "irnn.mad_norm": (_NARROW, (32,), (32,)),
+    "irnn.mean_pool": (_NARROW,),
+    "irnn.max_pool": (_NARROW,),
+    "irnn.avg_pool1d": (_NARROW,),
+    "irnn.max_pool1d": (_NARROW,),
+    "irnn.argmax": (_NARROW,),
+    "irnn.topk": (_NARROW,),
 }
 
 
@@ -43,6 +51,12 @@ def verify(main: Any) -> None:
     checks = {"irnn.linear": _matrix, "irnn.conv1d": _matrix, "irnn.lstm": _lstm, "irnn.gru": _gru,
               "irnn.add": _elementwise, "irnn.mul": _elementwise, "irnn.requantize": _elementwise,
               "irnn.pwl": _pwl}  # fmt: skip
+    from irnn_tvm.compiler.verify_attention import CHECKS as ATTENTION  # it builds on this module
+
+    from irnn_tvm.compiler.verify_recurrent import CHECKS as RECURRENT
+    from irnn_tvm.compiler.verify_rows import CHECKS as ROWS
+
+    checks |= ATTENTION | RECURRENT | ROWS
     for block in main.body.blocks:
         for binding in block.bindings:
             name = op_name(binding.value)
