@@ -22,6 +22,7 @@ from irnn_tvm.errors import (
     ProgramError,
     QuantizationError,
     ToolNotFoundError,
+    TrainingError,
     UnknownTargetError,
     UnsupportedModuleError,
 )
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
     from irnn_tvm.runtime import Library, Stream, load
     from irnn_tvm.targets import TARGETS
+    from irnn_tvm.training import QatConfig, QatModel, convert, prepare_qat
 
 _HOME = {
     "build": "irnn_tvm.compiler",
@@ -41,6 +43,10 @@ _HOME = {
     "quantize": "irnn_tvm.quantization",
     "QuantConfig": "irnn_tvm.quantization",
     "IntegerModel": "irnn_tvm.quantization",
+    "QatConfig": "irnn_tvm.training",
+    "QatModel": "irnn_tvm.training",
+    "convert": "irnn_tvm.training",
+    "prepare_qat": "irnn_tvm.training",
     "Library": "irnn_tvm.runtime",
     "Stream": "irnn_tvm.runtime",
     "load": "irnn_tvm.runtime",
@@ -48,7 +54,9 @@ _HOME = {
 }
 
 # Stages that users reach as attributes, e.g. irnn_tvm.nn.GRU.
-_MODULES = frozenset({"compiler", "frontend", "nn", "ops", "quantization", "runtime", "targets", "tuning"})
+_MODULES = frozenset(
+    {"compiler", "frontend", "nn", "ops", "quantization", "runtime", "targets", "training", "tuning"}
+)
 
 __all__ = [
     "TARGETS",
@@ -62,17 +70,22 @@ __all__ = [
     "Library",
     "LoadError",
     "ProgramError",
+    "QatConfig",
+    "QatModel",
     "QuantConfig",
     "QuantizationError",
     "Stream",
     "ToolNotFoundError",
+    "TrainingError",
     "UnknownTargetError",
     "UnsupportedModuleError",
     "__version__",
     "build",
+    "convert",
     "export_program",
     "load",
     "load_program",
+    "prepare_qat",
     "quantize",
     "save_program",
 ]

@@ -13,6 +13,10 @@ class QuantizationError(IrnnError):
     """A quantization setting is out of range or contradicts the model."""
 
 
+class TrainingError(IrnnError):
+    """Quantization-aware training diverged, or a step of it was taken out of order."""
+
+
 class UnsupportedModuleError(IrnnError):
     """The model holds a leaf module, function or argument that has no integer version."""
 

@@ -70,7 +70,8 @@ def _fold(
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of layer and norm as one, with running statistics; in the parameters' own type by default."""
     weight = layer.weight.to(dtype)
-    assert norm.running_var is not None and norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     gain = torch.rsqrt(norm.running_var.to(weight.dtype) + norm.eps)
     if norm.weight is not None:
         gain = gain * norm.weight

@@ -36,6 +36,10 @@ class CallLayout:
     kwargs: dict[str, Any]
     names: tuple[str, ...]
 
+    def matches(self, other: CallLayout) -> bool:
+        """Whether another call has the same structure, and the same arguments but for its tensors."""
+        return _same(self.args, other.args) and _same(self.kwargs, other.kwargs)
+
     def fill(self, leaves: Iterable[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The call's args and kwargs with `leaves` in the holes."""
         queue = list(leaves)
@@ -75,7 +79,7 @@ def read_calibration(model: nn.Module, calibration: Any) -> tuple[CallLayout, li
         this, tensors = _flatten_item(model, item, index)
         if layout is None:
             layout = this
-        elif not _same(this.args, layout.args) or not _same(this.kwargs, layout.kwargs):
+        elif not this.matches(layout):
             raise CalibrationError(
                 f"calibration batch {index} has another structure than batch 0: "
                 f"{this.args} {this.kwargs} against {layout.args} {layout.kwargs}"
@@ -136,6 +140,17 @@ def _walk(value: Any, name: str, take: Callable[[Tensor], None]) -> None:
 
 
 def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, tuple[Tensor, ...]]:
+    """Layout and tensors of a calibration item; the tensors are detached."""
+    layout, tensors = flatten_call(model, item, f"calibration batch {index}")
+    return layout, tuple(t.detach() for t in tensors)
+
+
+def flatten_call(model: nn.Module, item: Any, where: str) -> tuple[CallLayout, tuple[Tensor, ...]]:
+    """Layout and tensors of the arguments of one forward call, named `where` in messages.
+
+    item: one tensor, a tuple of positional arguments or a dict of keyword arguments. Raises InputError,
+    CalibrationError or UnsupportedModuleError.
+    """
     if isinstance(item, PackedSequence):
         raise _packed()
     if isinstance(item, dict):
@@ -150,7 +165,7 @@ def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, 
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         raise InputError(
-            f"calibration batch {index} does not fit {type(model).__name__}.forward{signature}: {error} "
+            f"{where} does not fit {type(model).__name__}.forward{signature}: {error} "
             "(an item is one tensor, a tuple of positional arguments or a dict of keyword arguments; no "
             "labels)"
         ) from error
@@ -164,7 +179,7 @@ def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, 
             value = torch.from_numpy(value)
         if isinstance(value, Tensor):
             names.append(name)
-            tensors.append(value.detach())
+            tensors.append(value)
             return HOLE
         if isinstance(value, tuple | list):
             taken = [take(element, f"{name}_{i}") for i, element in enumerate(value)]
@@ -173,9 +188,7 @@ def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, 
             return {key: take(element, f"{name}_{key}") for key, element in value.items()}
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        raise InputError(
-            f"argument {name!r} of calibration batch {index} is a {type(value).__name__}, not a tensor"
-        )
+        raise InputError(f"argument {name!r} of {where} is a {type(value).__name__}, not a tensor")
 
     flat_args: list[Any] = []
     flat_kwargs: dict[str, Any] = {}
@@ -190,7 +203,7 @@ def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, 
         else:
             flat_args.append(take(value, name))
     if not tensors:
-        raise CalibrationError(f"calibration batch {index} holds no tensor")
+        raise CalibrationError(f"{where} holds no tensor")
     return CallLayout(tuple(flat_args), flat_kwargs, _unique(names)), tuple(tensors)
 
 

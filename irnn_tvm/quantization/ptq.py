@@ -40,7 +40,7 @@ def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig |
         raise UnsupportedModuleError("the model is an IntegerModel: it is quantized already")
     if not isinstance(model, nn.Module):
         raise UnsupportedModuleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
-    with _evaluation_mode(model), torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
         layout, batches = read_calibration(model, calibration)
         _check_weights(model)
         _try_model(model, layout, batches)
@@ -48,15 +48,15 @@ def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig |
         planner = Planner(captured, config)
         calibrate(planner, batches)
         refine(planner, batches)
-        emitter = _emit(planner)
-        integer = _assemble(planner, emitter, batches[0])
+        emitter = emit_graph(planner)
+        integer = assemble(planner, emitter, batches[0])
         integer.report = measure(planner, emitter, integer, batches)
         integer.eval()
     return integer
 
 
 @contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode inside, every module's own mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -91,7 +91,8 @@ def _try_model(model: nn.Module, layout: CallLayout, batches: list[Batch]) -> No
             ) from error
 
 
-def _emit(planner: Planner) -> Emitter:
+def emit_graph(planner: Planner) -> Emitter:
+    """The integer graph of a planned model whose ranges are known."""
     emitter = Emitter()
     for node in planner.captured.graph.nodes:
         if node.op == "output":
@@ -105,7 +106,8 @@ def _emit(planner: Planner) -> Emitter:
     return emitter
 
 
-def _assemble(planner: Planner, emitter: Emitter, batch: Batch) -> IntegerModel:
+def assemble(planner: Planner, emitter: Emitter, batch: Batch) -> IntegerModel:
+    """The integer model of an emitted graph; batch: an example of its inputs."""
     graph_module = fx.GraphModule(emitter.root, emitter.graph, "IntegerGraph")
     device = batch.tensors[0].device
     graph_module = graph_module.to(device).eval()

@@ -66,8 +66,6 @@ def transplant(source: Planner, target: Planner) -> None:
         raise QuantizationError(f"the model is no longer the one that was observed: {', '.join(missing[:4])}")
     for name, (watched, _) in have.items():
         want[name][1](watched)
-    for old, new in zip(source.slots, target.slots, strict=True):
-        new.tensor_class = old.tensor_class
 
 
 def observers(planner: Planner) -> dict[str, Observer]:
