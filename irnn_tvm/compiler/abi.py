@@ -14,7 +14,8 @@ HEADER_BYTES = 16
 class Tensor:
     """An input or output. shape: ints and text in T; row: elements per time step (None: no time axis), of which
     `outer` pieces lie apart in memory (1 when time is the leading axis); stage: arena offset where such pieces are
-    gathered for one step; limit: for index inputs, the number of rows of the embedding they select."""
+    gathered for one step; limit: for inputs of ids or lengths, the number that all values are below (text in T when
+    it grows with the sequence)."""
 
     name: str
     dtype: str
@@ -24,7 +25,7 @@ class Tensor:
     row: int | None = None
     outer: int = 1
     stage: int = 0
-    limit: int | None = None
+    limit: int | str | None = None
 
     def elements(self) -> str:
         """Number of elements as a C expression in T."""

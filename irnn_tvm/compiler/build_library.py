@@ -202,7 +202,7 @@ def _identifier(label: str, used: set[str]) -> str:
     return name
 
 
-def _tensor(name: str, ty: Any, spec: dict[str, Any], limit: int | None) -> Tensor:
+def _tensor(name: str, ty: Any, spec: dict[str, Any], limit: int | str | None) -> Tensor:
     shape = tuple(expression(d) for d in ty.shape.values)
     row: int | None = None
     outer = 1

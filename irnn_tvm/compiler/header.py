@@ -88,7 +88,7 @@ def _describe(t: Tensor) -> str:
     shape = ", ".join(str(d) for d in t.shape)
     text = f"{t.name}: {t.dtype} [{shape}]"
     if t.limit is not None:
-        return f"{text}, indices 0..{t.limit - 1}"
+        return f"{text}, 0..{t.limit - 1}" if isinstance(t.limit, int) else f"{text}, 0 to below {t.limit}"
     if t.scale is not None:
         return (
             f"{text}, real = {t.scale:.9g} * (q - {t.zero_point})"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Longest sequence that a library takes when it needs the whole sequence in its arena and nobody gave a limit.
 DEFAULT_MAX_STEPS = 256
+# Axis of the keys in the scores of a softmax, and in the keys of an attention.
+LAST = {"irnn.softmax": -1, "irnn.attention": 1}
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Lowered:
     fixed_steps: int | None
     min_steps: int
     max_steps: int
-    index_limits: dict[int, int]
+    index_limits: dict[int, int | str]
 
 
 def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None = None) -> Lowered:
@@ -42,6 +44,8 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
 
     from irnn_tvm.compiler.lift_states import output_fields
     from irnn_tvm.compiler.verify import verify
+    from irnn_tvm.compiler.verify_attention import check_keys
+    from irnn_tvm.compiler.verify_rows import verify_lengths
     from irnn_tvm.frontend.import_program import import_program
 
     mod = import_program(program)
@@ -72,6 +76,8 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
                 bound if 0 < bound <= 1 << 16 else max(DEFAULT_MAX_STEPS, example_steps(program))
             )
             max_steps = max_seq_len or declared_or_default
+            check_keys(main, max_steps)
+            verify_lengths(main, max_steps)
             mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: max_steps})
     mod = relax.transform.LegalizeOps(skip_ops=["relax.reshape"])(mod)
     for step in (
@@ -123,29 +129,47 @@ def shortest_sequence(main: Any) -> int:
     return steps
 
 
-def index_limits(main: Any) -> dict[int, int]:
-    """For each input that selects embedding rows: how many rows there are (the smallest table when several)."""
+def index_limits(main: Any) -> dict[int, int | str]:
+    """For each input of ids or lengths: the number that all its values are below, an int or text in T.
+
+    Ids are below the number of rows of the (smallest) embedding that they select, lengths of an attention at most the
+    number of keys, and those of a growing memory below twice its capacity.
+    """
     from tvm import relax
 
     from irnn_tvm.compiler.lift_states import op_name
 
     source = {p: i for i, p in enumerate(main.params)}
-    limits: dict[int, int] = {}
+    limits: dict[int, int | str] = {}
+
+    def restrict(values: Any, limit: Any) -> None:
+        found = expression(limit)
+        known = limits.get(source[values], found)
+        limits[source[values]] = min((found, known), key=lambda v: (isinstance(v, str), v))
+
     for block in main.body.blocks:
         for binding in block.bindings:
-            name = op_name(binding.value)
+            name, value = op_name(binding.value), binding.value
             if name in ("relax.reshape", "relax.permute_dims", "relax.strided_slice"):
-                origin = source.get(binding.value.args[0])
+                origin = source.get(value.args[0])
                 if origin is not None:
                     source[binding.var] = origin
             elif name == "irnn.embedding":
-                ids = binding.value.args[0]
-                rows = int(binding.value.args[1].ty.shape.values[0])
+                ids = value.args[0]
                 if not isinstance(ids, relax.Var) or ids not in source:
                     raise BuildError(
                         "an embedding's ids must be an input of the model, to be checked at run time"
                     )
-                limits[source[ids]] = min(rows, limits.get(source[ids], rows))
+                restrict(ids, value.args[1].ty.shape.values[0])
+            elif name in ("irnn.softmax", "irnn.attention") and int(value.attrs["has_lengths"]):
+                lengths = value.args[-2]
+                if lengths in source:
+                    restrict(
+                        lengths,
+                        value.args[0 if name == "irnn.softmax" else 1].ty.shape.values[LAST[name]] + 1,
+                    )
+            elif name == "irnn.append" and value.args[1] in source:
+                restrict(value.args[1], 2 * int(value.args[0].ty.shape.values[1]))
     return limits
 
 

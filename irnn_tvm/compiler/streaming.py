@@ -13,6 +13,13 @@ from typing import Any
 from irnn_tvm.compiler.lift_states import STATE_ARGS, op_name, output_fields
 
 ELEMENTWISE = frozenset({"irnn.requantize", "irnn.pwl", "irnn.clamp", "irnn.add", "irnn.mul"})
+# What reads the last axis as a whole, one axis as a whole (`dim`), and windows of the last axis.
+ROWS = frozenset({"irnn.layer_norm", "irnn.mad_norm", "irnn.topk"})
+POOLS = frozenset({"irnn.mean_pool", "irnn.max_pool", "irnn.argmax"})
+WINDOWS = frozenset({"irnn.avg_pool1d", "irnn.max_pool1d"})
+
+# What treats the rows of its first operand alike, as long as the others are the same for all of them.
+ATTENDING = frozenset({"irnn.softmax", "irnn.matmul", "irnn.attention", "irnn.additive_scores"})
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,8 @@ class _Walker:
             self.source[var] = None
         elif name in STATE_ARGS:
             self._recurrent(var, value, name)
+        elif name == "irnn.append":
+            self._append(var, value)
         else:
             self._plain(var, value, name)
 
@@ -164,6 +173,25 @@ class _Walker:
                     raise _NotStreamable("an initial state is computed from other inputs")
             self.states.append((start, (var, output)))
         self.source[var] = None
+
+    def _append(self, var: Any, value: Any) -> None:
+        """A growing memory is a state of two parts, the rows and their number; it takes one vector per step."""
+        from tvm import relax
+
+        if self.time is not None:
+            raise _NotStreamable("a memory takes one vector, but the model runs over sequences")
+        for output, state in enumerate(value.args[:2]):
+            start = self.source.get(state) if isinstance(state, relax.Var) else None
+            if isinstance(state, relax.Var) and not isinstance(start, relax.Var):
+                raise _NotStreamable("a memory is computed from other inputs")
+            self.states.append((start, (var, output)))
+        self.source[var] = None
+
+    def _attends(self, value: Any, name: str, before: int | None, rank: int) -> bool:
+        """True when every time step of the first operand is treated alike, whatever the other steps are."""
+        shared = all(self.axis.get(arg) is None for arg in value.args[1:])
+        whole = name in ("irnn.softmax", "irnn.matmul") and before == rank - 1
+        return shared and not whole and not int(dict(value.attrs.items()).get("causal", 0))
 
     def _plain(self, var: Any, value: Any, name: str) -> None:
         from tvm import relax
@@ -202,6 +230,20 @@ class _Walker:
             if int(value.args[1].ty.shape.values[2]) == 1 and int(value.attrs["stride"]) == 1:
                 return False
             raise _NotStreamable("a convolution sees several time steps at once")
+        elif name in ROWS and before != rank - 1:
+            return False
+        elif name in POOLS:
+            if before != int(value.attrs["dim"]) % rank:
+                return False
+            raise _NotStreamable("the whole sequence is pooled into one value")
+        elif name in WINDOWS:
+            if before != rank - 1 or int(value.attrs["kernel"]) == int(value.attrs["stride"]) == 1:
+                return False
+            raise _NotStreamable("a pooling window sees several time steps at once")
+        elif name in ATTENDING:
+            if self._attends(value, name, before, rank):
+                return False
+            raise _NotStreamable("attention sees several time steps at once")
         elif name in ("relax.reshape", "relax.permute_dims") and axis is not None:
             return False
         elif name == "relax.strided_slice":
