@@ -66,10 +66,28 @@ def lower_kernel(func: Any, name: str, target: Any) -> Any:
     ]
     if str(target.kind.name) != "c":  # C compilers share subexpressions themselves, and warn of unused ones
         passes.append(tirx.transform.CommonSubexprElim())
-    mod = tvm.transform.Sequential(passes)(mod)
+    # Storage shared by buffers of different types breaks C's aliasing rules, and LLVM's; this setting of
+    # StorageRewrite is the one that turns sharing off.
+    shared = {"tirx.merge_static_smem": len(_local_dtypes(func.body)) > 1}
+    with tvm.transform.PassContext(config=shared):
+        mod = tvm.transform.Sequential(passes)(mod)
     mod = tvm.IRModule({name: _plain_signature(mod[name])})
     mod = tirx.transform.LowerTVMBuiltin()(mod)
     return tirx.transform.LowerIntrin()(mod)
+
+
+def _local_dtypes(stmt: Any) -> set[str]:
+    """Types of the buffers that the blocks of a statement allocate."""
+    kind = type(stmt).__name__
+    if kind == "SeqStmt":
+        return set().union(*(_local_dtypes(s) for s in stmt.seq))
+    if kind == "IfThenElse":
+        branches = [stmt.then_case, *([stmt.else_case] if stmt.else_case is not None else [])]
+        return set().union(*(_local_dtypes(s) for s in branches))
+    if kind == "SBlockRealize":
+        own = {str(buffer.ty.dtype) for buffer in stmt.block.alloc_buffers}
+        return own | _local_dtypes(stmt.block.body)
+    return _local_dtypes(stmt.body) if hasattr(stmt, "body") else set()
 
 
 def _plain_signature(func: Any) -> Any:
