@@ -44,6 +44,14 @@ def attr(call_node: Any, name: str) -> Any:
     return [int(v) for v in value]
 
 
+def optional_arguments(
+    call_node: Any, required: tuple[str, ...], optional: tuple[str, ...]
+) -> dict[str, Any]:
+    """Arguments of a call by name, those optional ones that are there among them, in the order of the op."""
+    names = [*required, *(name for name in optional if attr(call_node, f"has_{name}"))]
+    return dict(zip(names, call_node.args, strict=True))
+
+
 def tensor(shape: Any, bits: int) -> Any:
     """Type of an integer tensor of `bits` bits."""
     return relax.TensorType(list(shape), f"int{bits}")

@@ -51,8 +51,7 @@ def verify(main: Any) -> None:
     checks = {"irnn.linear": _matrix, "irnn.conv1d": _matrix, "irnn.lstm": _lstm, "irnn.gru": _gru,
               "irnn.add": _elementwise, "irnn.mul": _elementwise, "irnn.requantize": _elementwise,
               "irnn.pwl": _pwl}  # fmt: skip
-    from irnn_tvm.compiler.verify_attention import CHECKS as ATTENTION  # it builds on this module
-
+    from irnn_tvm.compiler.verify_attention import CHECKS as ATTENTION  # they build on this module
     from irnn_tvm.compiler.verify_recurrent import CHECKS as RECURRENT
     from irnn_tvm.compiler.verify_rows import CHECKS as ROWS
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from irnn_tvm.quantization import IntegerModel
 
 # Positions of the recurrent ops' initial states, [B, H] each, among their arguments.
-STATE_ARGS = {"irnn.lstm": (1, 2), "irnn.gru": (1,)}
+STATE_ARGS = {"irnn.lstm": (1, 2), "irnn.gru": (1,), "irnn.lstm_general": (1, 2)}
+
+# Without a recurrent op, time is the last axis [B, C, T] of these.
+OVER_TIME = ("irnn.conv1d", "irnn.avg_pool1d", "irnn.max_pool1d")
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def find_axes(model: IntegerModel) -> Axes:
     """Batch and time axis of every input, found by exporting once with every size free.
 
     The recurrent ops are time-major, so the symbols of their first two sizes name time and batch wherever these
-    appear in an input's shape. Models without a recurrent op: the first axis is the batch; time is a convolution's last
-    axis, else the second of three or more.
+    appear in an input's shape. Models without a recurrent op: the first axis is the batch; time is a convolution's (or a
+    pooling window's) last axis, else the second of three or more.
     """
     import torch
 
@@ -131,7 +134,7 @@ def _symbols(program: torch.export.ExportedProgram) -> tuple[str | None, frozens
             states = [node.args[i].meta["val"].shape[0] for i in STATE_ARGS[_target(node)]]
             return name(shape[0]), frozenset(map(name, [shape[1], *states]))
     for node in program.graph.nodes:
-        if node.op == "call_function" and str(node.target) == "irnn.conv1d.default":
+        if node.op == "call_function" and _target(node) in OVER_TIME:
             shape = node.args[0].meta["val"].shape
             return name(shape[2]), frozenset({name(shape[0])})
     for node in program.graph.nodes:

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from row_cases import ROWS
+from variant_cases import VARIANTS
+
 
 @dataclass(frozen=True)
 class Case:
@@ -234,6 +237,8 @@ GRU = _rows(
 # makes its bundle a model over sequences.
 BUNDLES: dict[str, tuple[Case, ...]] = {
     "recurrent": (*LSTM, *GRU),
+    "variants": tuple(case for op, rows in VARIANTS.items() for case in _rows(op, rows)),
     "stateless": (*REQUANTIZE, *PWL, *LINEAR, *EMBEDDING, *CONV1D, *CLAMP, *ADD, *MUL, *CONCAT),
 }
+BUNDLES["rows"] = tuple(case for op, rows in ROWS.items() for case in _rows(op, rows))
 CASES = tuple(case for cases in BUNDLES.values() for case in cases)

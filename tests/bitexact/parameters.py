@@ -41,8 +41,11 @@ class Arguments:
 
 def arguments(case: Case) -> Arguments:
     """The same arguments in every process: the generator is seeded by the case's name."""
+    from row_parameters import MAKERS as ROW_MAKERS  # they build on this module
+    from variant_parameters import MAKERS
+
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
-    return _MAKERS[case.op](rng, **case.settings)
+    return (_MAKERS | MAKERS | ROW_MAKERS)[case.op](rng, **case.settings)
 
 
 def _tensor(values: Any, bits: int) -> Tensor:
