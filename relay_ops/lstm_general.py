@@ -12,7 +12,8 @@ import numpy as np
 from tvm import relax
 
 from .lstm import pack_gates
-from .lstm_general_step import Variant, build
+from .lstm_general_layout import Variant
+from .lstm_general_step import build
 from .registry import attr, constant, define, optional_arguments, shape_of, tensor
 from .scan import emit_scan
 
