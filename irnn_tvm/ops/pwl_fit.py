@@ -1,8 +1,8 @@
 """Fitting of quantization-aware piecewise-linear tables (iRNN, "Quantization-aware piecewise linear approximation").
 
-Everything happens on the integer input grid and in output LSBs: where pieces start (`pwl_knots`), which integer lines they hold
-(`pwl_lines`), and the int16 table that `irnn::pwl` evaluates. A piece has a value of its own, so that lines need not meet;
-the least-squares lines of neighbours nearly do.
+Everything happens on the integer input grid and in output LSBs: where pieces start (`pwl_knots`), which integer lines
+they hold (`pwl_lines`, `pwl_integers`), and the int16 table that `irnn::pwl` evaluates. A piece has a value of its own,
+so that lines need not meet; the least-squares lines of neighbours nearly do.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from irnn_tvm.errors import QuantizationError
+from irnn_tvm.ops.pwl_integers import integer_lines
 from irnn_tvm.ops.pwl_knots import best_starts
-from irnn_tvm.ops.pwl_lines import integer_lines
 from irnn_tvm.ops.qparams import QParams
 
 MAX_PIECES = 256

@@ -1,8 +1,8 @@
 """Where the pieces of a piecewise-linear table start.
 
-`best_starts` is what `fit` uses: greedy removal, the paper's method, thins the knots out to a few hundred candidates, and
-dynamic programming picks the best set of them. `greedy_starts` is the paper's method to the end, `uniform_starts` knows
-nothing of the function; docs/pwl.md compares the three.
+`best_starts` is what `fit` uses: greedy removal, the paper's method, thins the knots out to a few hundred candidates,
+and dynamic programming picks the best set of them. `greedy_starts` is the paper's method to the end, `uniform_starts`
+knows nothing of the function; docs/pwl.md compares the three.
 """
 
 from __future__ import annotations
