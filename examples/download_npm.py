@@ -44,7 +44,9 @@ def fetch_npm(package: NpmPackage) -> Path:
     wanted = f"npm package {package.name}@{package.version} (needed by this example)"
     npm = shutil.which("npm")
     if npm is None:
-        raise BuildError(f"cannot download {wanted}: npm is not installed; install it, or put the file at {path}")
+        raise BuildError(
+            f"cannot download {wanted}: npm is not installed; install it, or put the file at {path}"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         command = [npm, "pack", "--silent", "--ignore-scripts", f"{package.name}@{package.version}"]
@@ -52,7 +54,9 @@ def fetch_npm(package: NpmPackage) -> Path:
         got = Path(scratch) / package.filename
         if done.returncode != 0 or not got.exists():
             lines = (done.stderr or done.stdout).strip().splitlines()
-            raise BuildError(f"cannot download {wanted}: {lines[-1] if lines else f'npm ended with {done.returncode}'}")
+            raise BuildError(
+                f"cannot download {wanted}: {lines[-1] if lines else f'npm ended with {done.returncode}'}"
+            )
         if _digest(got) != package.sha256:
             raise BuildError(f"cannot use {wanted}: SHA-256 is {_digest(got)}, expected {package.sha256}")
         got.replace(path)

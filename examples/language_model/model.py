@@ -66,7 +66,11 @@ def recurrent(variant: str, hidden: int, layers: int, dropout: float) -> nn.Modu
     )
     if variant == "lstm":
         return nn.LSTM(**sizes)
-    options = {"ln-lstm": {"norm": "layer"}, "madnorm-lstm": {"norm": "mad"}, "mogrifier-lstm": {"mogrify": 4}}
+    options = {
+        "ln-lstm": {"norm": "layer"},
+        "madnorm-lstm": {"norm": "mad"},
+        "mogrifier-lstm": {"mogrify": 4},
+    }
     if variant not in options:
         raise InputError(f"there is no language model {variant!r}; there are {', '.join(VARIANTS)}")
     from irnn_tvm import nn as irnn_nn

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 
 def sampled_cross_entropy(
-    features: Tensor, output: nn.Linear, targets: Tensor, frequent: int, drawn: int, generator: torch.Generator
+    features: Tensor,
+    output: nn.Linear,
+    targets: Tensor,
+    frequent: int,
+    drawn: int,
+    generator: torch.Generator,
 ) -> Tensor:
     """Mean cross-entropy with an unbiased estimate of each partition function.
 

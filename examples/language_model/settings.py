@@ -10,7 +10,11 @@ from irnn_tvm.examples.training.loop import LoopSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """One size of the recipe. documents: how many training documents are used (None: all); tied: see LanguageModel."""
+    """One size of the recipe.
+
+    every: only every so many-th training document is used. tied: see LanguageModel. cell_limit: see LanguageModelTask.
+    qat_batches: of an epoch of quantization-aware training, all when None. observe_steps: see irnn_tvm.QatConfig.
+    """
 
     name: str
     float_loop: LoopSettings
@@ -20,27 +24,34 @@ class Settings:
     layers: int = 2
     dropout: float = 0.25
     tied: bool = True
+    cell_limit: float = 8.0
     batch: int = 32
     steps: int = 35
     vocabulary: int = 10_000
-    documents: int | None = None
+    every: int = 1
+    qat_batches: int | None = None
+    observe_steps: int = 50
+    calibration: int = 16
+    seeds: tuple[int, ...] = (0,)
 
 
 QUICK = Settings(
     name="quick",
-    float_loop=LoopSettings(epochs=2, learning_rate=4e-3, warmup=20),
+    float_loop=LoopSettings(epochs=8, learning_rate=3e-3, warmup=50),
     qat_loop=LoopSettings(epochs=1, learning_rate=2e-4, clip=0.5),
-    sampling=Sampling(until=2, frequent=500, drawn=500),
+    sampling=Sampling(until=7, frequent=500, drawn=500),
     hidden=64,
     dropout=0.1,
     vocabulary=2_000,
-    documents=40,
+    every=10,
+    observe_steps=20,
 )
 STANDARD = Settings(
     name="standard",
-    float_loop=LoopSettings(epochs=12, learning_rate=2e-3, warmup=200),
+    float_loop=LoopSettings(epochs=10, learning_rate=2e-3, warmup=200),
     qat_loop=LoopSettings(epochs=1, learning_rate=1e-4, clip=0.5),
-    sampling=Sampling(until=10),
+    sampling=Sampling(until=9),
+    qat_batches=300,
 )
 FULL = Settings(
     name="full",

@@ -43,10 +43,21 @@ class LanguageModelTask:
         steps: int,
         seed: int,
         sampling: Sampling | None = None,
+        limit: int | None = None,
+        cell_limit: float | None = None,
+        cell_penalty: float = 0.1,
     ) -> None:
+        """zero_state: of a batch size, on the device of the model. limit: batches of an epoch, all when None.
+
+        cell_limit: adds cell_penalty * mean(max(0, |c| - cell_limit)) over the final cell states to the loss. Without it a
+        unit or two learn to count up for as long as the text lasts, to several hundreds: as good as a bias to the float
+        model, but the range of the cell's integers must then hold it, at the cost of the resolution of all others.
+        """
         self.corpus, self.zero_state = corpus, zero_state
         self.batch, self.steps, self.seed = batch, steps, seed
         self.sampling = sampling or Sampling()
+        self.limit = limit
+        self.cell_limit, self.cell_penalty = cell_limit, cell_penalty
         self.state: State | None = None
         self.epoch = 0
         self.generator = torch.Generator()
@@ -61,7 +72,7 @@ class LanguageModelTask:
         self._batches = [
             (inputs[:, t : t + self.steps].contiguous(), targets[:, t : t + self.steps].contiguous())
             for t in range(0, length, self.steps)
-        ]
+        ][: self.limit]
         self.state, self.epoch = None, epoch
         self.generator.manual_seed(self.seed * 1000 + epoch)
 
@@ -84,6 +95,8 @@ class LanguageModelTask:
         else:
             logits, state = model(ids, state)
             loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        if self.cell_limit is not None:
+            loss = loss + self.cell_penalty * F.relu(state[1].abs() - self.cell_limit).mean()
         self.state = (state[0].detach(), state[1].detach())
         return loss
 
@@ -110,7 +123,12 @@ def predictor(model: Callable[..., tuple[Tensor, State]], zero_state: Callable[[
 
 
 def perplexity(
-    predict: Predict, corpus: Corpus, part: str, batch: int = 10, chunk: int = 50, documents: int | None = None
+    predict: Predict,
+    corpus: Corpus,
+    part: str,
+    batch: int = 10,
+    chunk: int = 50,
+    documents: int | None = None,
 ) -> float:
     """exp of the mean negative log-probability of every word (UNKNOWN and END are words) of a part of the corpus.
 
@@ -131,7 +149,9 @@ def perplexity(
             stop = min(start + chunk, longest)
             logits, state = predict(tokens[:, start:stop], state)
             losses = F.cross_entropy(
-                logits.flatten(0, 1).float().cpu(), tokens[:, start + 1 : stop + 1].flatten(), reduction="none"
+                logits.flatten(0, 1).float().cpu(),
+                tokens[:, start + 1 : stop + 1].flatten(),
+                reduction="none",
             ).view(len(group), -1)
             valid = torch.arange(start, stop) < lengths[:, None]
             total += float(losses[valid].double().sum())

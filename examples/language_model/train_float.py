@@ -35,7 +35,13 @@ def train_float(
     """The model with the best validation perplexity, in eval mode, and how the run went; `folder` has the checkpoints."""
     model = build_model(settings, variant, seed, device)
     task = LanguageModelTask(
-        corpus, model.zero_state, settings.batch, settings.steps, seed, settings.sampling
+        corpus,
+        model.zero_state,
+        settings.batch,
+        settings.steps,
+        seed,
+        settings.sampling,
+        cell_limit=settings.cell_limit,
     )
     progress = fit(task, model, settings.float_loop, folder, resume, say=say, title=f"{variant}, float")
     return model, progress

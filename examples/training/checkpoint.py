@@ -30,7 +30,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} is not a checkpoint of this recipe: {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"{path} is not a checkpoint of this recipe: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(state, dict):
         raise InputError(f"{path} is not a checkpoint of this recipe: it holds a {type(state).__name__}")
     return state

@@ -70,7 +70,7 @@ class LoopSettings:
 
 @dataclass
 class Progress:
-    """Where a run is: the next step of which epoch, and what came of the epochs before."""
+    """Where a run is: the next step of which epoch, and what came of the epochs before. steps: of all whole epochs."""
 
     epoch: int = 0
     step: int = 0
@@ -78,6 +78,7 @@ class Progress:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     loss_sum: float = 0.0
+    steps: int = 0
 
 
 def fit(
@@ -89,16 +90,20 @@ def fit(
     after_step: Callable[[Tensor], None] | None = None,
     say: Callable[[str], None] | None = None,
     title: str = "training",
+    select_best: bool = True,
 ) -> Progress:
     """Trains `model` in place; afterwards it has the weights of the best validation metric, in eval mode.
 
     folder: holds LAST (to resume from) and BEST. after_step: called with each loss after the optimizer's step (the
-    schedule of quantization-aware training). say: called with one line per epoch.
+    schedule of quantization-aware training). say: called with one line per epoch. select_best=False keeps the last weights
+    instead and validates nothing: ranges that are still open in the best epoch are of no use.
 
     Raises InputError when `folder` has a checkpoint of other settings, TrainingError (from after_step) and InputError when
     the loss is not finite; the last good checkpoint stays.
     """
-    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.Adam(
+        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
     progress = Progress()
     last, best = folder / LAST, folder / BEST
     if resume and last.exists():
@@ -109,26 +114,32 @@ def fit(
     with _bar() as bar:
         line = bar.add_task(title, total=None, info="")
         while progress.epoch < settings.epochs:
-            began = time.perf_counter()
             _epoch(task, model, optimizer, settings, progress, last, after_step, bar, line)
+            began = time.perf_counter()
             model.eval()
-            with torch.no_grad():
-                metric = task.validate(model)
+            metric = math.nan
+            if select_best:
+                with torch.no_grad():
+                    metric = task.validate(model)
             progress.seconds += time.perf_counter() - began
             count = len(task.batches())
             progress.history.append(
                 {"epoch": progress.epoch, "loss": progress.loss_sum / count, "metric": metric}
             )
             better = metric < progress.best
-            progress.best = min(metric, progress.best)
+            progress.best = metric if better else progress.best
             progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
+            progress.steps += count
             if better:
                 checkpoint.save(best, {"model": model.state_dict(), "metric": metric})
             _save(last, task, model, optimizer, settings, progress)
             if say is not None:
-                loss = progress.history[-1]["loss"]
-                say(f"{title}: epoch {progress.epoch} of {settings.epochs}, loss {loss:.4f}, validation {metric:.4f}")
-    if best.exists():
+                loss, checked = (
+                    progress.history[-1]["loss"],
+                    f", validation {metric:.4f}" if select_best else "",
+                )
+                say(f"{title}: epoch {progress.epoch} of {settings.epochs}, loss {loss:.4f}{checked}")
+    if select_best and best.exists():
         model.load_state_dict(checkpoint.load(best, _device(model))["model"])
     model.eval()
     return progress
@@ -233,7 +244,14 @@ def _device(model: nn.Module) -> torch.device:
 def _bar() -> Any:
     """A progress bar on standard error; silent where that is not a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
