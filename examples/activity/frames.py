@@ -1,7 +1,7 @@
 """Reads pickled pandas tables without pandas, and without running anything that the pickle names.
 
-A pickle may call any function that it can name. This reader knows the few names that tables of numbers need, builds inert
-records for pandas' classes, and refuses everything else.
+A pickle may call any function that it can name. This reader knows the few names that tables of numbers need, builds
+inert records for pandas' classes, and refuses everything else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""JapaneseVowels, float to integer: python -m irnn_tvm.examples.japanese_vowels [--quick] [--model gru] ... (--help)."""
+"""JapaneseVowels, float to integer: python -m irnn_tvm.examples.japanese_vowels [--quick] [--model gru] ...
+(--help).
+"""
 
 from irnn_tvm.examples.japanese_vowels.data import load
 from irnn_tvm.examples.japanese_vowels.settings import SIZES

@@ -1,8 +1,9 @@
-"""JapaneseVowels: 12 cepstral coefficients over 7 to 29 frames, nine speakers, 270 utterances to train and 370 to test.
+"""JapaneseVowels: 12 cepstral coefficients over 7 to 29 frames, nine speakers, 270 utterances to train and 370 to
+test.
 
-Data: the files in the Python package aeon (BSD-3-Clause), which took them from the UCI Machine Learning Repository (CC BY
-4.0). M. Kudo, J. Toyama, M. Shimbo: Multidimensional curve classification using passing-through regions, Pattern Recognition
-Letters 20 (1999). Downloaded, never part of this repository.
+Data: the files in the Python package aeon (BSD-3-Clause), which took them from the UCI Machine Learning Repository
+(CC BY 4.0). M. Kudo, J. Toyama, M. Shimbo: Multidimensional curve classification using passing-through regions,
+Pattern Recognition Letters 20 (1999). Downloaded, never part of this repository.
 
 Split: the official one; of each speaker's 30 training utterances every sixth is kept for validation.
 """

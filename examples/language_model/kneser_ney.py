@@ -1,4 +1,6 @@
-"""The sanity reference: an n-gram model with interpolated modified Kneser-Ney smoothing (Chen and Goodman, 1999, section 3)."""
+"""The sanity reference: an n-gram model with interpolated modified Kneser-Ney smoothing (Chen and Goodman, 1999,
+section 3).
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ class KneserNey:
 
     p_n(w | h) = (c(h w) - D(c(h w))) / c(h .) + gamma(h) p_{n-1}(w | h without its first word)
 
-    c is the count for the highest order and the number of different words seen before the n-gram for lower ones; D has a
-    value each for counts of 1, 2 and more; gamma(h) is the mass that the discounts leave; p_0 is uniform. A context that was
-    never seen passes to the next shorter one. Documents are padded in front with order - 1 ids `start`.
+    c is the count for the highest order and the number of different words seen before the n-gram for lower ones; D
+    has a value each for counts of 1, 2 and more; gamma(h) is the mass that the discounts leave; p_0 is uniform. A
+    context that was never seen passes to the next shorter one. Documents are padded in front with order - 1 ids
+    `start`.
     """
 
     def __init__(

@@ -19,9 +19,10 @@ def sampled_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy with an unbiased estimate of each partition function.
 
-    features [N, hidden], targets int64 [N]. The words 0..frequent-1 (ids run from frequent to rare) are always in the sum,
-    `drawn` of the others are drawn without replacement and weighted by the inverse of their chance; a position's target is
-    in its own sum exactly once. With frequent + drawn = vocabulary this is the exact cross-entropy.
+    features [N, hidden], targets int64 [N]. The words 0..frequent-1 (ids run from frequent to rare) are always in
+    the sum, `drawn` of the others are drawn without replacement and weighted by the inverse of their chance; a
+    position's target is in its own sum exactly once. With frequent + drawn = vocabulary this is the exact cross-
+    entropy.
     """
     rare = output.out_features - frequent
     picked = torch.randperm(rare, generator=generator)[:drawn].to(features.device) + frequent

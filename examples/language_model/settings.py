@@ -1,4 +1,6 @@
-"""Sizes and schedules of the recipe: `quick` (minutes on two cores), `standard` (hours on two cores), `full` (a GPU)."""
+"""Sizes and schedules of the recipe: `quick` (minutes on two cores), `standard` (hours on two cores), `full` (a
+GPU).
+"""
 
 from __future__ import annotations
 

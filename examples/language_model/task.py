@@ -49,9 +49,10 @@ class LanguageModelTask:
     ) -> None:
         """zero_state: of a batch size, on the device of the model. limit: batches of an epoch, all when None.
 
-        cell_limit: adds cell_penalty * mean(max(0, |c| - cell_limit)) over the final cell states to the loss. Without it a
-        unit or two learn to count up for as long as the text lasts, to several hundreds: as good as a bias to the float
-        model, but the range of the cell's integers must then hold it, at the cost of the resolution of all others.
+        cell_limit: adds cell_penalty * mean(max(0, |c| - cell_limit)) over the final cell states to the loss.
+        Without it a unit or two learn to count up for as long as the text lasts, to several hundreds: as good as a
+        bias to the float model, but the range of the cell's integers must then hold it, at the cost of the
+        resolution of all others.
         """
         self.corpus, self.zero_state = corpus, zero_state
         self.batch, self.steps, self.seed = batch, steps, seed
@@ -132,8 +133,8 @@ def perplexity(
 ) -> float:
     """exp of the mean negative log-probability of every word (UNKNOWN and END are words) of a part of the corpus.
 
-    Each document starts from the zero state after END, and the state is kept to its end, so that the figure does not depend
-    on `batch` and `chunk`, which only bound the memory. documents: the first so many only.
+    Each document starts from the zero state after END, and the state is kept to its end, so that the figure does
+    not depend on `batch` and `chunk`, which only bound the memory. documents: the first so many only.
     """
     texts = sorted(getattr(corpus, part)[:documents], key=len)
     total, count = 0.0, 0

@@ -32,7 +32,9 @@ def train_float(
     device: str = "cpu",
     say: Callable[[str], None] | None = None,
 ) -> tuple[LanguageModel, Progress]:
-    """The model with the best validation perplexity, in eval mode, and how the run went; `folder` has the checkpoints."""
+    """The model with the best validation perplexity, in eval mode, and how the run went; `folder` has the
+    checkpoints.
+    """
     model = build_model(settings, variant, seed, device)
     task = LanguageModelTask(
         corpus,

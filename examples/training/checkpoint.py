@@ -12,7 +12,9 @@ from irnn_tvm.errors import InputError
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes `state` (tensors, numbers, texts, lists and dicts of them) so that `path` is always a whole checkpoint."""
+    """Writes `state` (tensors, numbers, texts, lists and dicts of them) so that `path` is always a whole
+    checkpoint.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,8 +1,8 @@
 """Classification of sequences: data, the networks, training task, accuracy of float models and built libraries.
 
-Every network gives scores for each time step and a sequence's class is the largest of their sums over time, so that a
-streaming library needs no pooling layer: the caller adds up integers. Sequences of different lengths are batched by length,
-so that nothing is padded and the backward direction of a BiGRU sees what it sees when deployed.
+Every network gives scores for each time step and a sequence's class is the largest of their sums over time, so that
+a streaming library needs no pooling layer: the caller adds up integers. Sequences of different lengths are batched
+by length, so that nothing is padded and the backward direction of a BiGRU sees what it sees when deployed.
 """
 
 from __future__ import annotations

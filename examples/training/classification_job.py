@@ -29,7 +29,9 @@ from irnn_tvm.runtime import Library
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """One size of a recipe. hidden: units by variant; seeds: one training each; share: of the training sequences used."""
+    """One size of a recipe. hidden: units by variant; seeds: one training each; share: of the training sequences
+    used.
+    """
 
     name: str
     float_loop: LoopSettings

@@ -66,7 +66,8 @@ def parse(
     size.add_argument(
         "--quick", dest="size", action="store_const", const="quick", help="minutes on two cores"
     )
-    size.add_argument("--size", choices=sizes, default="standard", help="default: %(default)s")
+    size.add_argument("--size", choices=sizes, help="default: standard")
+    parser.set_defaults(size="standard")
     parser.add_argument("--model", action="append", choices=models, help="only this one; may be repeated")
     parser.add_argument(
         "--stage",

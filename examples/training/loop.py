@@ -1,7 +1,9 @@
-"""One training loop for all recipes: schedule of the learning rate, clipping, validation, checkpoints, exact resumption.
+"""One training loop for all recipes: schedule of the learning rate, clipping, validation, checkpoints, exact
+resumption.
 
-A run that was interrupted and resumed gives the very weights of one that was not: batches follow from (seed, epoch), and a
-checkpoint holds the model, the optimizer, the random state, what the task carries from batch to batch, and the position.
+A run that was interrupted and resumed gives the very weights of one that was not: batches follow from (seed,
+epoch), and a checkpoint holds the model, the optimizer, the random state, what the task carries from batch to
+batch, and the position.
 """
 
 from __future__ import annotations
@@ -95,11 +97,11 @@ def fit(
     """Trains `model` in place; afterwards it has the weights of the best validation metric, in eval mode.
 
     folder: holds LAST (to resume from) and BEST. after_step: called with each loss after the optimizer's step (the
-    schedule of quantization-aware training). say: called with one line per epoch. select_best=False keeps the last weights
-    instead and validates nothing: ranges that are still open in the best epoch are of no use.
+    schedule of quantization-aware training). say: called with one line per epoch. select_best=False keeps the last
+    weights instead and validates nothing: ranges that are still open in the best epoch are of no use.
 
-    Raises InputError when `folder` has a checkpoint of other settings, TrainingError (from after_step) and InputError when
-    the loss is not finite; the last good checkpoint stays.
+    Raises InputError when `folder` has a checkpoint of other settings, TrainingError (from after_step) and
+    InputError when the loss is not finite; the last good checkpoint stays.
     """
     optimizer = torch.optim.Adam(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay

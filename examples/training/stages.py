@@ -1,7 +1,7 @@
 """From a float model to measured integer libraries: the stages that every recipe goes through.
 
-float -> post-training quantization -> quantization-aware training, for each width and number of pieces; the integer figures
-come from the library that `irnn_tvm.build` makes for `host`. A stage whose row exists is not run again.
+float -> post-training quantization -> quantization-aware training, for each width and number of pieces; the integer
+figures come from the library that `irnn_tvm.build` makes for `host`. A stage whose row exists is not run again.
 """
 
 from __future__ import annotations
