@@ -10,14 +10,6 @@ from irnn_tvm.compiler import verify as base
 from irnn_tvm.errors import AccumulatorOverflowError, BuildError
 from irnn_tvm.ops.normalize import MAX_EPS, MAX_FEATURES, MAX_MAD_EPS, UNIT_BITS
 
-LAYER_NORM = 1
-
-
-def largest_unit(kind: int, features: int) -> int:
-    """Largest |normalised element| with UNIT_BITS fraction bits of a row of `features` elements."""
-    reach = int(np.ceil(np.sqrt(features))) + 1 if kind == LAYER_NORM else features // 2 + 1
-    return reach << UNIT_BITS
-
 
 def signed(values: np.ndarray, what: str) -> np.ndarray:
     """|multipliers| of either sign. Raises BuildError beyond 31 bits."""

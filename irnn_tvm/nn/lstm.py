@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from irnn_tvm.errors import InputError
-from irnn_tvm.nn.gate_norm import EPS, check_norm, normalise
+from irnn_tvm.nn.gate_norm import EPS, check_norm
+from irnn_tvm.nn.lstm_recurrence import lstm_form, lstm_weights, run_lstm, suffix
+from irnn_tvm.nn.recurrence import Exact
 
 SAME = "same"
+EXACT = Exact()
 
 
 class LSTM(nn.LSTM):
@@ -150,12 +153,14 @@ class LSTM(nn.LSTM):
         if batched and self.batch_first:
             x = x.transpose(0, 1)
         h0, c0 = self._states(x, hx, batched)
+        form = lstm_form(self)
         last_h, last_c = [], []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(self.directions):
                 index = len(last_h)
-                y, h, c = self._run(x, h0[index], c0[index], suffix(layer, direction), direction == 1)
+                weights = lstm_weights(self, layer, direction)
+                y, h, c = run_lstm(form, weights, x, h0[index], c0[index], EXACT)
                 outputs.append(y)
                 last_h.append(h)
                 last_c.append(c)
@@ -178,53 +183,6 @@ class LSTM(nn.LSTM):
                 raise InputError(f"the LSTM's state {name} has shape {tuple(state.shape)}, expected {shape}")
         return h, c
 
-    def _run(
-        self, x: Tensor, h: Tensor, c: Tensor, name: str, reverse: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One direction over x [T, B, X]; what does not depend on the state is computed for all steps at once."""
-        w_ih, w_hh = getattr(self, f"weight_ih_{name}"), getattr(self, f"weight_hh_{name}")
-        bias = getattr(self, f"bias_ih_{name}") + getattr(self, f"bias_hh_{name}") if self.bias else None
-        gain_ih, gain_hh = (getattr(self, f"weight_norm_{k}_{name}", None) for k in ("ih", "hh"))
-        gain_c, bias_c = (getattr(self, f"{k}_norm_cell_{name}", None) for k in ("weight", "bias"))
-        peephole = getattr(self, f"weight_peephole_{name}", None)
-        peeps = peephole.chunk(self.gates - 1) if peephole is not None else None
-        w_hr = getattr(self, f"weight_hr_{name}", None)
-        rounds = [getattr(self, f"weight_mogrify{r}_{name}") for r in range(1, self.mogrify + 1)]
-
-        def from_x(v: Tensor) -> Tensor:
-            if self.norm is None:
-                return F.linear(v, w_ih, bias)
-            product = normalise(F.linear(v, w_ih), self.norm, gain_ih, None, self.eps)
-            return product if bias is None else product + bias
-
-        hoisted = None if self.mogrify else from_x(x)
-        outputs: list[Tensor] = []
-        for t in range(x.shape[0] - 1, -1, -1) if reverse else range(x.shape[0]):
-            if hoisted is None:
-                v, h = mogrify(x[t], h, rounds)
-                gates = from_x(v)
-            else:
-                gates = hoisted[t]
-            gates = gates + normalise(F.linear(h, w_hh), self.norm, gain_hh, None, self.eps)
-            *input_gate, f, g, o = gates.chunk(self.gates, dim=-1)
-            if peeps is not None:
-                f = f + peeps[-2] * c
-            f = torch.sigmoid(f)
-            if self.coupled:
-                i = 1.0 - f
-            else:
-                i = torch.sigmoid(input_gate[0] + peeps[0] * c if peeps is not None else input_gate[0])
-            c = f * c + i * torch.tanh(g)
-            if self.cell_clip is not None:
-                c = c.clamp(-self.cell_clip, self.cell_clip)
-            if peeps is not None:
-                o = o + peeps[-1] * c
-            h = torch.sigmoid(o) * torch.tanh(normalise(c, self.norm_cell, gain_c, bias_c, self.eps))
-            if w_hr is not None:
-                h = F.linear(h, w_hr)
-            outputs.append(h)
-        return torch.stack(outputs[::-1] if reverse else outputs), h, c
-
     def extra_repr(self) -> str:
         shown = [super().extra_repr()]
         for key in ("norm", "norm_cell", "peephole", "coupled", "cell_clip", "mogrify"):
@@ -232,18 +190,3 @@ class LSTM(nn.LSTM):
             if value:
                 shown.append(f"{key}={value}")
         return ", ".join(shown)
-
-
-def suffix(layer: int, direction: int) -> str:
-    """torch's suffix of a parameter's name."""
-    return f"l{layer}_reverse" if direction else f"l{layer}"
-
-
-def mogrify(x: Tensor, h: Tensor, rounds: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """x [B, X], h [B, P]; rounds: Q, R, Q, ... Returns both after they gated each other."""
-    for number, weight in enumerate(rounds):
-        if number % 2 == 0:
-            x = 2.0 * torch.sigmoid(F.linear(h, weight)) * x
-        else:
-            h = 2.0 * torch.sigmoid(F.linear(x, weight)) * h
-    return x, h

@@ -22,6 +22,11 @@ def saturate(value: Tensor, bits: int) -> Tensor:
     return value.clamp(lo, hi).to(DTYPES[bits]).contiguous()
 
 
+def narrow_plain(value: Tensor, bits: int, name: str) -> Tensor:
+    """`saturate`; name: what an internal tensor is called in reports, for functions that count clipped values."""
+    return saturate(value, bits)
+
+
 def round_shift(value: Tensor, shift: int) -> Tensor:
     """(value + 2**(shift-1)) >> shift in int64: one rounding, ties toward +infinity. shift = 0 is the identity."""
     if shift == 0:

@@ -3,22 +3,18 @@
 Every part is optional and independent of the others; a plain LSTM is `irnn::lstm`. Formulas: docs/numerics.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from irnn_tvm.ops.arithmetic import matmul_int8, round_shift, saturate
-from irnn_tvm.ops.library import irnn_op
-from irnn_tvm.ops.normalize import affine_units, layer_norm_units, mad_norm_units
+from irnn_tvm.ops.arithmetic import matmul_int8, narrow_plain, round_shift
+from irnn_tvm.ops.library import observable_op
+from irnn_tvm.ops.norm_bounds import norm_units
+from irnn_tvm.ops.normalize import affine_units
 from irnn_tvm.ops.pwl import evaluate_pwl
 
-LAYER_NORM, MAD_NORM = 1, 2
-
-
-def norm_units(x: Tensor, kind: int, eps: int) -> Tensor:
-    """Normalised last axis with UNIT_BITS fraction bits. kind: LAYER_NORM or MAD_NORM."""
-    return layer_norm_units(x, eps) if kind == LAYER_NORM else mad_norm_units(x, eps)
+Narrow = Callable[[Tensor, int, str], Tensor]
 
 
 def mogrifier_round(
@@ -30,21 +26,24 @@ def mogrifier_round(
     table: tuple[Tensor, int, int],
     out: tuple[int, int, int],
     gate_bits: int,
+    number: int,
+    narrow: Narrow,
 ) -> Tensor:
     """2 sigmoid(W factor_source) * value in integers: int8 [B, N].
 
     weight: w int8 [N, K], bias and mult int32 [N]. pre: shift and zero point of the pre-activation. table: sigmoid's
-    table, shift and output zero point. out: multiplier (which holds the factor 2), shift and zero point.
+    table, shift and output zero point. out: multiplier (which holds the factor 2), shift and zero point. number: of
+    the round, from 1.
     """
     w, bias, mult = weight
     acc = (matmul_int8(factor_source, w) + bias.long()) * mult.long()
-    gate = evaluate_pwl(saturate(round_shift(acc, pre[0]) + pre[1], gate_bits), table[0], table[1], gate_bits)
+    q = narrow(round_shift(acc, pre[0]) + pre[1], gate_bits, f"mogrifier gate {number}")
+    gate = evaluate_pwl(q, table[0], table[1], gate_bits)
     product = (gate.long() - table[2]) * (value.long() - value_zp) * out[0]
-    return saturate(round_shift(product, out[1]) + out[2], 8)
+    return narrow(round_shift(product, out[1]) + out[2], 8, f"mogrified {number}")
 
 
-@irnn_op
-def lstm_general(
+def lstm_general_steps(
     x: Tensor,
     h0: Tensor,
     c0: Tensor,
@@ -102,6 +101,7 @@ def lstm_general(
     mogrifier_out_shift: Sequence[int],
     mogrifier_out_zp: Sequence[int],
     reverse: bool,
+    narrow: Narrow = narrow_plain,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gates in the order i, f, g, o (G = 4), or f, g, o (G = 3) when `one` > 0, which couples i = one - f.
 
@@ -132,10 +132,11 @@ def lstm_general(
     rounds = len(mogrifier_shift)
     m_ih, m_hh = mult_ih.long(), mult_hh.long()
     g_index, o_index = gates - 2, gates - 1
+    names = "ifgo"[4 - gates :]
     peeps = mult_peephole.long().reshape(gates - 1, hidden) if mult_peephole is not None else None
 
     def activate(e: Tensor, k: int) -> Tensor:
-        pre = saturate(round_shift(e, gate_shift[k]) + gate_zp[k], gate_bits)
+        pre = narrow(round_shift(e, gate_shift[k]) + gate_zp[k], gate_bits, f"gate {names[k]}")
         return evaluate_pwl(pre, tables[k], table_shift[k], gate_bits).long() - act_zp[k]
 
     def mogrified(xt: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,13 +151,13 @@ def lstm_general(
                 assert bias_q is not None
                 assert mult_q is not None
                 weight = (w_q[r // 2], bias_q[r // 2], mult_q[r // 2])
-                xt, xz = mogrifier_round(h, xt, xz, weight, pre, table, out, gate_bits), out[2]
+                xt, xz = mogrifier_round(h, xt, xz, weight, pre, table, out, gate_bits, r + 1, narrow), out[2]
             else:
                 assert w_r is not None
                 assert bias_r is not None
                 assert mult_r is not None
                 weight = (w_r[r // 2], bias_r[r // 2], mult_r[r // 2])
-                h, hz = mogrifier_round(xt, h, hz, weight, pre, table, out, gate_bits), out[2]
+                h, hz = mogrifier_round(xt, h, hz, weight, pre, table, out, gate_bits, r + 1, narrow), out[2]
         return xt, h
 
     def from_x(v: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ def lstm_general(
             return acc
         assert gain_ih is not None
         assert gate_bias is not None
-        units = norm_units(saturate(round_shift(acc, norm_shift[0]), 16), norm, norm_eps[0])
+        units = norm_units(narrow(round_shift(acc, norm_shift[0]), 16, "W_ih x"), norm, norm_eps[0])
         return affine_units(units, gain_ih, gate_bias)
 
     def from_h(v: Tensor) -> Tensor:
@@ -174,7 +175,7 @@ def lstm_general(
         assert bias_hh is not None
         assert gain_hh is not None
         acc = (matmul_int8(v, w_hh) + bias_hh.long()) * m_hh
-        units = norm_units(saturate(round_shift(acc, norm_shift[1]), 16), norm, norm_eps[1])
+        units = norm_units(narrow(round_shift(acc, norm_shift[1]), 16, "W_hh h"), norm, norm_eps[1])
         return units * gain_hh.long()
 
     def squashed(c: Tensor) -> Tensor:
@@ -183,9 +184,10 @@ def lstm_general(
             assert cell_gain is not None
             assert cell_bias is not None
             e = affine_units(norm_units(c, cell_norm, cell_norm_eps), cell_gain, cell_bias)
-            q = saturate(round_shift(e, cell_norm_shift) + cell_norm_zp, gate_bits)
+            q = narrow(round_shift(e, cell_norm_shift) + cell_norm_zp, gate_bits, "normalised cell")
         return evaluate_pwl(q, tables[gates], table_shift[gates], gate_bits).long() - act_zp[gates]
 
+    inner = "hidden state" if w_hr is None else "before projection"
     acc_x = from_x(x) if rounds == 0 else None
     h, c = h0, c0
     out = x.new_empty((steps, batch, h0.shape[1]), dtype=torch.int8)
@@ -200,17 +202,20 @@ def lstm_general(
         else:
             i = activate(e[:, 0] + (cell * peeps[0] if peeps is not None else 0), 0)
         mixed = round_shift(f * cell * f_mult + i * g * i_mult, cell_shift) + cell_zp
-        c = saturate(mixed, cell_bits).clamp(cell_low, cell_high)
+        c = narrow(mixed, cell_bits, "cell state").clamp(cell_low, cell_high)
         new = c.long() - cell_zp
         o = activate(e[:, o_index] + (new * peeps[-1] if peeps is not None else 0), o_index)
-        h = saturate(round_shift(o * squashed(c) * h_mult, h_shift) + h_zp, 8)
+        h = narrow(round_shift(o * squashed(c) * h_mult, h_shift) + h_zp, 8, inner)
         if w_hr is not None:
             assert bias_hr is not None
             assert mult_hr is not None
             acc = (matmul_int8(h, w_hr) + bias_hr.long()) * mult_hr.long()
-            h = saturate(round_shift(acc, projection_shift) + projection_zp, 8)
+            h = narrow(round_shift(acc, projection_shift) + projection_zp, 8, "hidden state")
         out[t] = h
     return out, h.clone(), c.clone()
+
+
+lstm_general = observable_op(lstm_general_steps)
 
 
 @lstm_general.register_fake
