@@ -8,7 +8,8 @@ import numpy as np
 
 from irnn_tvm.compiler import verify as base
 from irnn_tvm.errors import AccumulatorOverflowError, BuildError
-from irnn_tvm.ops.normalize import MAX_EPS, MAX_FEATURES, MAX_MAD_EPS, UNIT_BITS
+from irnn_tvm.ops.norm_bounds import largest_eps, largest_unit
+from irnn_tvm.ops.normalize import MAX_FEATURES, UNIT_BITS
 
 
 def signed(values: np.ndarray, what: str) -> np.ndarray:
@@ -23,7 +24,7 @@ def norm_parameters(kind: int, eps: int, features: int, what: str) -> None:
     """Raises BuildError for a norm outside the contract of irnn_tvm/ops/normalize.py."""
     if kind not in (1, 2):
         raise BuildError(f"{what}: norm {kind} is unknown; supported: 1 (layer), 2 (mad)")
-    most = MAX_EPS if kind == LAYER_NORM else MAX_MAD_EPS
+    most = largest_eps(kind)
     if not 1 <= eps <= most:
         raise BuildError(f"{what}: epsilon {eps} is outside 1..{most}")
     if features > MAX_FEATURES:
