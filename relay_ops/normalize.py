@@ -25,7 +25,7 @@ from . import fixed_point as fp
 
 Expr = Any
 
-# Cells of a reciprocal: the value (later its mantissa), the exponent (later the shift), the result's mantissa, scratch.
+# Cells of a reciprocal: the value (later its mantissa), the exponent (later the shift), the result, scratch.
 VALUE, SHIFT, ROOT, WORK = 0, 1, 2, 3
 CELLS = 4
 # Cells of a row's statistics, int64.

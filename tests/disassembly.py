@@ -21,14 +21,14 @@ _OBJDUMP = {
     "cortex-m55": ("--mcpu=cortex-m55",),
 }
 
-# Instructions that compute with floats or convert from and to them. Moves of whole registers that only carry a float's
-# name (movaps, fmov, vmov.f64) do not: compilers use them for integers as well, and fneg to make integer constants.
+# Instructions that compute with floats or convert from and to them. Moves of registers that only carry a float's name
+# (movaps, fmov, vmov.f64, vins.f16) do not: compilers use them for integers as well, and fneg to make integer constants.
 _X86_FLOAT = re.compile(
     r"v?(add|sub|mul|div|sqrt|rsqrt|rcp|min|max|round|cmp\w*|u?comi|hadd|hsub|addsub|dp|fn?m(add|sub)\w*)"
     r"(ss|sd|ps|pd)z?|v?cvt\w+|f(?!ence)\w+"
 )
 _AARCH64_FLOAT = re.compile(r"f(?!mov|neg)\w+|[su]cvtf|bf(dot|mmla|cvt\w*|mlal\w)")
-_ARM_FLOAT = re.compile(r"(?!v?mov)\w+(\.\w+)*\.f(16|32|64)\b.*|vcvt\w*(\.\w+)*")
+_ARM_FLOAT = re.compile(r"(?!v?mov|vins)\w+(\.\w+)*\.f(16|32|64)\b.*|vcvt\w*(\.\w+)*")
 FLOAT = {
     **dict.fromkeys(("arm", "arm-a53"), _AARCH64_FLOAT),
     **dict.fromkeys(("armv7", "cortex-m4", "cortex-m7", "cortex-m55"), _ARM_FLOAT),

@@ -11,11 +11,11 @@ from irnn_tvm.ops.normalize import layer_norm_rows
 def layer_norm(
     x: Tensor, gamma: Tensor, beta: Tensor, eps: int, shift: int, out_zp: int, out_bits: int
 ) -> Tensor:
-    """y = sat(rs(u * gamma + beta * 2**16, shift) + out_zp) over the last axis, u = (x - mean) / sqrt(var + eps).
+    """y = sat(rs(u * gamma + beta * 2**16, shift) + out_zp) with u = (x - mean) / sqrt(var + eps), per row.
 
-    x int8/int16 [..., N]; gamma, beta int32 [N]; eps = round(eps_real * N**2 / scale**2), at least 1. The zero point of x cancels.
-    u has 16 fraction bits and comes from exact sums: see irnn_tvm/ops/normalize.py. A constant row gives
-    sat(rs(beta * 2**16, shift) + out_zp).
+    x int8/int16 [..., N], rows are the last axis; gamma, beta int32 [N];
+    eps = round(eps_real * N**2 / scale**2), at least 1. The zero point of x cancels. u has 16 fraction bits and comes
+    from exact sums: see irnn_tvm/ops/normalize.py. A constant row gives sat(rs(beta * 2**16, shift) + out_zp).
     """
     return layer_norm_rows(x, gamma, beta, eps, shift, out_zp, out_bits)
 

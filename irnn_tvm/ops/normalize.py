@@ -1,8 +1,8 @@
 """Normalisation in integers: reciprocal and reciprocal square root by Newton's method, and normalised rows.
 
 No division and no float: both functions work on a mantissa of 30 fraction bits that a shift brings into range, and
-double its correct bits per iteration (docs/numerics.md, "Reciprocal and reciprocal square root"). relay_ops/normalize.py
-emits the same integers.
+every iteration doubles the number of correct bits (docs/numerics.md, "Reciprocal and reciprocal square root").
+relay_ops/normalize.py emits the same integers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from irnn_tvm.ops.arithmetic import round_shift, saturate
 UNIT_BITS = 16
 # More features than this could leave int32 in n * x - sum(x) (|x| <= 2**15) or in a normalised value.
 MAX_FEATURES = 1 << 15
-# A statistic plus its epsilon stays below 2**62.
+# A variance plus its epsilon stays below 2**62; a sum of distances plus its epsilon below 2**49, so that no shift
+# reaches 64.
 MAX_EPS = 1 << 61
+MAX_MAD_EPS = 1 << 48
 
 # First guesses, straight lines of least relative error: 1/17 for 1/m on [1, 2), 0.086 for 1/sqrt(m) on [1, 4).
 RECIPROCAL_SEED = (1515870810, 1010580540)  # 2**29 * 48/17, 2**29 * 32/17
@@ -96,7 +98,7 @@ def layer_norm_units(x: Tensor, eps: int) -> Tensor:
 def mad_norm_units(x: Tensor, eps: int) -> Tensor:
     """u = (x - mean) / (mean|x - mean| + eps) with UNIT_BITS fraction bits, int64 [..., N].
 
-    x int8/int16 values [..., N], N <= MAX_FEATURES; eps = round(eps_real * N**2 / scale), 1..MAX_EPS.
+    x int8/int16 values [..., N], N <= MAX_FEATURES; eps = round(eps_real * N**2 / scale), 1..MAX_MAD_EPS.
     D = sum|d| + eps (N**2 times the mean absolute deviation, exact), R = (r * N) >> b with 1/D ~= r * 2**-shift and
     b = ceil(log2 N), u = rs(d * R, max(shift - b - 16, 1)). |u| <= (N/2 + 1) * 2**16; a constant row gives 0.
     """
