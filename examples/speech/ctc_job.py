@@ -1,0 +1,118 @@
+"""The CTC model as `run_stages` sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import irnn_tvm
+from irnn_tvm.examples.speech import ctc_decoding
+from irnn_tvm.examples.speech.batches import Batch, longest
+from irnn_tvm.examples.speech.data import Data
+from irnn_tvm.examples.speech.features import FeatureSettings
+from irnn_tvm.examples.speech.language_model import continuation
+from irnn_tvm.examples.speech.model import CtcModel
+from irnn_tvm.examples.speech.settings import Network, Settings
+from irnn_tvm.examples.speech.task import CtcTask, ctc_error_rate, evaluation_batches, float_logits
+from irnn_tvm.examples.speech.text import CLASSES
+from irnn_tvm.examples.training.loop import LoopSettings, fit
+from irnn_tvm.examples.training.stages import Say
+from irnn_tvm.runtime import Library
+
+RECIPE = "speech"
+GREEDY, BEAM = "CER", "CER, beam and character 5-grams"
+CALIBRATION_BATCHES = 24
+
+
+@dataclass
+class CtcJob:
+    """One CTC model with one seed; see irnn_tvm.examples.training.stages.Job. metric: GREEDY or BEAM."""
+
+    corpus: Data
+    settings: Settings
+    model: str
+    seed: int
+    device: str = "cpu"
+    metric: str = GREEDY
+    recipe: str = field(default=RECIPE, init=False)
+
+    @property
+    def size(self) -> str:
+        return self.settings.name
+
+    @property
+    def network(self) -> Network:
+        return self.settings.ctc
+
+    @property
+    def data(self) -> str:
+        return self.corpus.description
+
+    def train_float(self, folder: Path, resume: bool, say: Say) -> tuple[nn.Module, float]:
+        network = self.network
+        torch.manual_seed(self.seed)
+        features = FeatureSettings().bands * network.framing.factor
+        model = CtcModel(features, CLASSES, network.hidden, network.layers, network.dropout).to(self.device)
+        task = CtcTask(self.corpus, self.settings, network, self.seed)
+        progress = fit(task, model, network.float_loop, folder, resume, say=say, title=f"{self.model}, float")
+        return model, progress.seconds
+
+    def float_value(self, model: nn.Module) -> float:
+        return self._error_rate(float_logits(model))
+
+    def calibration(self, model: nn.Module) -> list[Any]:
+        batches = evaluation_batches(self.corpus.train, self.network, 8)
+        chosen = np.linspace(0, len(batches) - 1, min(CALIBRATION_BATCHES, len(batches))).astype(int)
+        return [batches[place].features for place in chosen]
+
+    def qat_task(self, model: nn.Module) -> CtcTask:
+        return CtcTask(self.corpus, self.settings, self.network, self.seed + 1)
+
+    def qat_loop(self) -> LoopSettings:
+        return self.network.qat_loop
+
+    def qat_config(self, quant: irnn_tvm.QuantConfig) -> irnn_tvm.QatConfig:
+        return irnn_tvm.QatConfig(quant=quant, observe_steps=observe_steps(self.corpus, self.network))
+
+    def build(self, integer: irnn_tvm.IntegerModel) -> Library:
+        steps = longest(self.corpus.test, self.network.framing)
+        return irnn_tvm.build(integer, target="host", name="speech_ctc", batch=1, max_seq_len=steps)
+
+    def library_value(self, library: Library) -> float:
+        return self._error_rate(library_logits(library))
+
+    def _error_rate(self, logits: Callable[[Batch], np.ndarray]) -> float:
+        decoder = ctc_decoding.greedy if self.metric == GREEDY else self._beam()
+        return ctc_error_rate(logits, evaluation_batches(self.corpus.test, self.network), decoder)
+
+    def _beam(self) -> Callable[[np.ndarray], list[int]]:
+        language_model = continuation(self.corpus.training_texts)
+
+        def decode(logits: np.ndarray) -> list[int]:
+            return ctc_decoding.beam_search(
+                ctc_decoding.log_softmax(logits), self.settings.beam, language_model=language_model
+            )
+
+        return decode
+
+
+def library_logits(library: Library) -> Callable[[Batch], np.ndarray]:
+    """A built library as a function of a batch, a recording at a time: logits [B, T, classes], dequantized outside."""
+    features_in, logits_out = library.inputs[0], library.outputs[0]
+
+    def logits(batch: Batch) -> np.ndarray:
+        rows = [library.run(features_in.quantize(row[None])) for row in batch.features.numpy()]
+        return np.concatenate([logits_out.dequantize(row) for row in rows])
+
+    return logits
+
+
+def observe_steps(data: Data, network: Network) -> int:
+    """Training steps with open ranges: half an epoch, at least 20."""
+    return max(20, len(data.train) // network.batch // 2)

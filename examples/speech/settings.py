@@ -1,0 +1,124 @@
+"""Sizes and schedules: `quick` (minutes on two cores), `standard` (hours on two cores), `full` (a GPU)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from irnn_tvm.examples.speech.batches import Framing, Masking
+from irnn_tvm.examples.training.loop import LoopSettings
+
+
+@dataclass(frozen=True)
+class Network:
+    """One kind of model. channels, attention, embedding, decoder: of the attention model alone (see model.py).
+
+    helper: share of the CTC loss in the attention model's training.
+    """
+
+    float_loop: LoopSettings
+    qat_loop: LoopSettings
+    framing: Framing
+    hidden: int
+    layers: int
+    dropout: float
+    batch: int = 24
+    channels: int = 0
+    attention: int = 0
+    embedding: int = 0
+    decoder: int = 0
+    helper: float = 0.3
+    label_smoothing: float = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One size of the recipe. clips: how many training clips are used (None: all), speeds: of augmentation."""
+
+    name: str
+    ctc: Network
+    attention: Network
+    masking: Masking = field(default_factory=Masking)
+    speeds: int = 3
+    clips: int | None = None
+    tested: int | None = None
+    seeds: tuple[int, ...] = (0,)
+    beam: int = 8
+
+
+QUICK = Settings(
+    name="quick",
+    ctc=Network(
+        float_loop=LoopSettings(epochs=4, learning_rate=3e-3, warmup=20, clip=5.0),
+        qat_loop=LoopSettings(epochs=1, learning_rate=2e-4, clip=1.0),
+        framing=Framing(4, 16),
+        hidden=48,
+        layers=2,
+        dropout=0.1,
+        batch=16,
+    ),
+    attention=Network(
+        float_loop=LoopSettings(epochs=2, learning_rate=2e-3, warmup=20, clip=5.0),
+        qat_loop=LoopSettings(epochs=1, learning_rate=2e-4, clip=1.0),
+        framing=Framing(2, 32),
+        hidden=32,
+        layers=1,
+        dropout=0.1,
+        batch=16,
+        channels=32,
+        attention=32,
+        embedding=16,
+        decoder=48,
+    ),
+    speeds=1,
+    clips=240,
+    tested=40,
+    beam=4,
+)
+STANDARD = Settings(
+    name="standard",
+    ctc=Network(
+        float_loop=LoopSettings(epochs=60, learning_rate=2e-3, warmup=300, clip=5.0),
+        qat_loop=LoopSettings(epochs=4, learning_rate=2e-4, clip=1.0),
+        framing=Framing(3, 16),
+        hidden=160,
+        layers=3,
+        dropout=0.3,
+    ),
+    attention=Network(
+        float_loop=LoopSettings(epochs=60, learning_rate=1.5e-3, warmup=300, clip=5.0),
+        qat_loop=LoopSettings(epochs=3, learning_rate=1e-4, clip=1.0),
+        framing=Framing(2, 32),
+        hidden=160,
+        layers=3,
+        dropout=0.3,
+        channels=128,
+        attention=128,
+        embedding=48,
+        decoder=192,
+    ),
+)
+FULL = Settings(
+    name="full",
+    ctc=Network(
+        float_loop=LoopSettings(epochs=200, learning_rate=1.5e-3, warmup=500, clip=5.0),
+        qat_loop=LoopSettings(epochs=10, learning_rate=1e-4, clip=1.0),
+        framing=Framing(3, 16),
+        hidden=320,
+        layers=4,
+        dropout=0.4,
+    ),
+    attention=Network(
+        float_loop=LoopSettings(epochs=200, learning_rate=1e-3, warmup=1000, clip=5.0),
+        qat_loop=LoopSettings(epochs=8, learning_rate=1e-4, clip=1.0),
+        framing=Framing(2, 32),
+        hidden=320,
+        layers=4,
+        dropout=0.4,
+        channels=256,
+        attention=256,
+        embedding=64,
+        decoder=320,
+    ),
+    seeds=(0, 1),
+)
+SETTINGS = {settings.name: settings for settings in (QUICK, STANDARD, FULL)}
