@@ -55,7 +55,7 @@ _HOME = {
 
 # Stages that users reach as attributes, e.g. irnn_tvm.nn.GRU.
 _MODULES = frozenset(
-    {"compiler", "frontend", "nn", "ops", "quantization", "runtime", "targets", "training", "tuning"}
+    {"compiler", "frontend", "nn", "ops", "pwl", "quantization", "runtime", "targets", "training", "tuning"}
 )
 
 __all__ = [

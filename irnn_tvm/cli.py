@@ -1,4 +1,4 @@
-"""The shell's door to the package: `irnn-tvm build | run | report | bench | targets | demo`.
+"""The shell's door to the package: `irnn-tvm build | run | report | bench | targets | pwl | demo`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once. An IrnnError is one line
 on stderr and exit code 2.
@@ -50,6 +50,16 @@ class Example(StrEnum):
     g2p_encoder = "g2p-encoder"
     g2p_decoder = "g2p-decoder"
     textgenrnn = "textgenrnn"
+
+
+class Function(StrEnum):
+    """Functions of the piecewise-linear study (irnn_tvm.pwl.FUNCTIONS)."""
+
+    sigmoid = "sigmoid"
+    tanh = "tanh"
+    exp = "exp"
+    rsqrt = "rsqrt"
+    gelu = "gelu"
 
 
 def _version(wanted: bool) -> None:
@@ -173,6 +183,35 @@ def targets() -> None:
         where = f"under {target.emulator.qemu}" if target.emulator else native
         table.add_row(target.name, target.description, outputs[target.kind], where)
     _print(table)
+
+
+@app.command()
+def pwl(
+    function: Annotated[Function, typer.Option("--function", "-f", help="What to approximate.")],
+    pieces: Annotated[int, typer.Option("--pieces", "-p", help="Pieces of the table.")] = 32,
+    bits: Annotated[int, typer.Option(help="Bits of input and output, 8 or 16.")] = 16,
+    limit: Annotated[
+        float | None, typer.Option("--range", help="Inputs in -RANGE..RANGE instead of the usual ones.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a figure: curve, knots, error (.png, .svg, .pdf).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fit a piecewise-linear table to a function; show it, and its error beside other tables' in output LSBs."""
+    from irnn_tvm import pwl as study
+
+    content = study.describe(function.value, pieces, bits, limit)
+    if plot is not None:
+        fn, (inp, out) = study.FUNCTIONS[function].fn, study.FUNCTIONS[function].grids(bits, limit)
+        study.plot(content.table, fn, inp, out, plot, f"{function}, {bits} bits")
+    if as_json:
+        typer.echo(json.dumps(content.summary))
+        return
+    for table in study.tables(content):
+        _print(table)
+    if plot is not None:
+        typer.echo(f"written to {plot}")
 
 
 @app.command()
