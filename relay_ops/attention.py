@@ -58,7 +58,8 @@ def build(call: Any) -> Any:
         q = kern.arg("q", (batch, tq, width), "int8")
         k = kern.arg("k", (batch, tk, width), "int8")
         v = kern.arg("v", (batch, tk, value_width), "int8")
-        lengths = kern.arg("lengths", (batch,), "int32") if has_lengths else None
+        count = int(shape_of(call.args[3])[0]) if has_lengths else batch
+        lengths = kern.arg("lengths", (count,), "int32") if has_lengths else None
         table = kern.arg("table", (3, pieces), "int16")
         y = kern.arg("y", (batch, tq, value_width), f"int{bits}")
         scores = kern.arg("scores", (tk,), "int32")
@@ -69,11 +70,12 @@ def build(call: Any) -> Any:
                 vb, vi, vh = T.axis.spatial(batch, b), T.axis.spatial(tq, i), T.axis.spatial(heads, h)
                 reads = [q[vb, vi, vh * depth : vh * depth + depth], k[vb, 0:tk, vh * depth : vh * depth + depth],
                          v[vb, 0:tk, vh * head : vh * head + head], table[0:3, 0:pieces]]  # fmt: skip
-                T.reads(*reads, *([lengths[vb]] if lengths is not None else []))
+                own = vb if count == batch else T.floordiv(vb, batch // count)
+                T.reads(*reads, *([lengths[own]] if lengths is not None else []))
                 T.writes(y[vb, vi, vh * head : vh * head + head], scores[0:tk], sums[0:head])
                 cells = row_cells()
                 acc = T.sblock_alloc_buffer((1,), "int32")
-                start_row(cells, tk, lengths[vb] if lengths is not None else None, vi if causal else None)
+                start_row(cells, tk, lengths[own] if lengths is not None else None, vi if causal else None)
 
                 def score(j: Any) -> None:
                     T.buffer_store(acc, T.int32(0), [0])

@@ -66,6 +66,10 @@ def _attention(call: Any, what: str) -> None:
     width, values = (int(call.args[i].ty.shape.values[2]) for i in (0, 2))
     if heads < 1 or width % heads or values % heads:
         raise BuildError(f"{what}: {heads} heads do not divide {width} features and {values} values")
+    if int(call.attrs["has_lengths"]) and int(call.args[0].ty.shape.values[0]) % int(
+        call.args[3].ty.shape.values[0]
+    ):
+        raise BuildError(f"{what}: the number of lengths does not divide the batch")
     for name in ("q_zp", "v_zp"):
         v._zero_point(8, v._int(call, name), what)
     v._zero_point(v._int(call, "out_bits"), v._int(call, "out_zp"), what)

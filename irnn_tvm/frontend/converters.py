@@ -32,7 +32,7 @@ def converters() -> dict[str, Callable[[Any, Any], Any]]:
     table["select.int"] = _select
     table["slice.Tensor"] = _slice
     for op in ("view.default", "reshape.default", "_unsafe_view.default", "unsqueeze.default", "squeeze.dim",
-               "squeeze.dims", "squeeze.default", "flatten.using_ints"):  # fmt: skip
+               "squeeze.dims", "squeeze.default", "flatten.using_ints", "unflatten.int"):  # fmt: skip
         table[op] = _reshape
     for op in ("full.default", "new_full.default", "zeros.default", "new_zeros.default"):
         table[op] = _full

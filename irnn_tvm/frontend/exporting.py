@@ -19,6 +19,9 @@ STATE_ARGS = {"irnn.lstm": (1, 2), "irnn.gru": (1,), "irnn.lstm_general": (1, 2)
 # Without a recurrent op, time is the last axis [B, C, T] of these.
 OVER_TIME = ("irnn.conv1d", "irnn.avg_pool1d", "irnn.max_pool1d")
 
+# Positions of lengths [B] among the arguments of the ops that take them.
+LENGTHS = {"irnn.softmax": 1, "irnn.attention": 3, "irnn.append": 1}
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -97,8 +100,8 @@ def find_axes(model: IntegerModel) -> Axes:
     """Batch and time axis of every input, found by exporting once with every size free.
 
     The recurrent ops are time-major, so the symbols of their first two sizes name time and batch wherever these
-    appear in an input's shape. Models without a recurrent op: the first axis is the batch; time is a convolution's (or a
-    pooling window's) last axis, else the second of three or more.
+    appear in an input's shape. Models without a recurrent op: the first axis is the batch; time is a convolution's or
+    pooling window's last axis, else the axis of an attention's queries, else the second of three or more.
     """
     import torch
 
@@ -106,6 +109,7 @@ def find_axes(model: IntegerModel) -> Axes:
     examples = tuple(x.to(torch.int32) if x.dtype == torch.int64 else x for x in model.calibration_example)
     program = _export(model, examples, shapes)
     time, batches = _symbols(program)
+    batches |= _counted(program)
     placeholders = [
         node.meta["val"].shape
         for node in program.graph.nodes
@@ -138,11 +142,26 @@ def _symbols(program: torch.export.ExportedProgram) -> tuple[str | None, frozens
             shape = node.args[0].meta["val"].shape
             return name(shape[2]), frozenset({name(shape[0])})
     for node in program.graph.nodes:
+        if node.op == "call_function" and _target(node) == "irnn.attention":
+            shape = node.args[0].meta["val"].shape
+            return name(shape[1]), frozenset({name(shape[0])})
+    for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
             shape = node.meta["val"].shape
             time = name(shape[1]) if len(shape) > 2 else None
             return time, frozenset({name(shape[0]) if shape else None})
     return None, frozenset()
+
+
+def _counted(program: torch.export.ExportedProgram) -> frozenset[str | None]:
+    """Symbols of the numbers of lengths: one length per sequence of a batch."""
+    found = set()
+    for node in program.graph.nodes:
+        index = LENGTHS.get(_target(node)) if node.op == "call_function" else None
+        if index is not None and node.args[index] is not None:
+            size = node.args[index].meta["val"].shape[0]
+            found.add(None if isinstance(size, int) else _single_symbol(size))
+    return frozenset(found)
 
 
 def _target(node: Any) -> str:

@@ -18,7 +18,7 @@ MOVEMENT = frozenset(
         "zeros.default", "new_zeros.default", "expand.default", "lift_fresh_copy.default", "detach_.default",
         "detach.default", "split_with_sizes.default", "split.Tensor", "chunk.default", "stack.default",
         "sym_size.int", "getitem", "flip.default", "t.default", "flatten.using_ints", "add", "mul", "sub", "floordiv",
-        "_to_copy.default", "movedim.int", "unbind.int",
+        "_to_copy.default", "movedim.int", "unbind.int", "unflatten.int",
     }
 )  # fmt: skip
 

@@ -46,6 +46,9 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
 
     A row without any True has only zeros, where torch.softmax of -inf gives NaN.
     """
+    if has_torch_function((scores,)):
+        found: Tensor = handle_torch_function(masked_softmax, (scores,), scores, mask)
+        return found
     if mask is None:
         return torch.softmax(scores, -1)
     lowest = torch.finfo(scores.dtype).min

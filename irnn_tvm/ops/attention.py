@@ -33,12 +33,15 @@ def attention(
     row, which softmax does not see.) w = normalised(exponentials(score)) with 22 fraction bits, mult / 2**shift =
     scale of q * scale of k * scale of the scores * 2**11; lengths, causal, table: as in `softmax`.
     y[i, d] = sat(rs(sum_j w[i, j] * (v[j, d] - v_zp) * out_mult, out_shift) + out_zp).
+    lengths has B elements, or B / g of them, each for g rows of the batch in turn (heads that are part of the batch).
     A row without a valid key gives out_zp, the real value 0.
     """
     batch, rows, _ = q.shape
     # Integers in float64 are exact far beyond these sums, on every device.
     split = [t.double().reshape(batch, t.shape[1], heads, -1).transpose(1, 2) for t in (q, k, v)]
     scores = ((split[0] - q_zp) @ split[1].transpose(2, 3)).long()
+    if lengths is not None:
+        lengths = lengths.repeat_interleave(batch // lengths.shape[0])
     e = exponentials(scores, valid_keys(lengths, causal, scores.shape), mult, shift, table, table_shift)
     acc = (normalised(e, WEIGHT_BITS).double() @ (split[2] - v_zp)).long()
     y = saturate(round_shift(acc * out_mult, out_shift) + out_zp, out_bits)
@@ -53,5 +56,5 @@ def _(  # type: ignore[no-untyped-def]
     torch._check(v.shape[0] == q.shape[0], lambda: "the values' batch differs from the queries'")
     torch._check(v.shape[1] == k.shape[1], lambda: "there are as many values as keys")
     if lengths is not None:
-        torch._check(lengths.shape[0] == q.shape[0], lambda: "as many lengths as sequences are needed")
+        torch._check(q.shape[0] % lengths.shape[0] == 0, lambda: "the lengths do not divide the batch")
     return q.new_empty((q.shape[0], q.shape[1], v.shape[2]), dtype=DTYPES[out_bits])

@@ -15,7 +15,7 @@ from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.constant import ConstantOp, FoldedOp
 from irnn_tvm.quantization.rules.folded_norm import FoldedNormOp
 from irnn_tvm.quantization.rules.size import SizeOp, is_plain
-from irnn_tvm.quantization.slots import Index, Slot, Static, Value
+from irnn_tvm.quantization.slots import Index, Mask, Slot, Static, Value
 
 
 class Planner:
@@ -161,7 +161,7 @@ def _sized(value: Value) -> bool:
     if isinstance(value, tuple | list):
         return all(_sized(v) for v in value)
     return (
-        isinstance(value, Slot | Index | Static)
+        isinstance(value, Slot | Index | Mask | Static)
         or value is None
         or isinstance(value, int | float | str | bool)
     )

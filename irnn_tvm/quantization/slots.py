@@ -231,8 +231,21 @@ class Index:
         self.limit = limit if self.limit is None else min(self.limit, limit)
 
 
+class Mask:
+    """Abstract value of a boolean mask over the keys of an attention: it exists in the float model only.
+
+    lengths: node of the integer tensor [B] that says how many keys are valid, None when all are. causal: a key is valid
+    up to the query's own position. valid: True marks the valid positions, not the others.
+    """
+
+    def __init__(self, lengths: fx.Node | None = None, *, causal: bool = False, valid: bool = True) -> None:
+        self.lengths = lengths
+        self.causal = causal
+        self.valid = valid
+
+
 class Static:
     """Abstract value of anything that is not a tensor: sizes and arithmetic on them."""
 
 
-Value = Any  # Slot | Index | Static | Python constant | nested tuple, list, dict of these
+Value = Any  # Slot | Index | Mask | Static | Python constant | nested tuple, list, dict of these

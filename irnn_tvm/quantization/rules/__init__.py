@@ -2,17 +2,24 @@
 
 from irnn_tvm.quantization.rules import (  # noqa: F401
     activation,
+    additive_attention,
     clamp,
     concat,
     conv1d,
+    dot_product_attention,
     elementwise,
     embedding,
     fill,
+    growing_memory,
     gru,
     linear,
     lstm,
+    masks,
     movement,
+    multihead_attention,
     pad,
+    product,
+    softmax,
 )
 from irnn_tvm.quantization.rules.base import Op, Registry
 

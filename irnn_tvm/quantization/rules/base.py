@@ -23,6 +23,7 @@ class Op:
     """
 
     kind = "op"  # name in the report
+    may_be_infinite = False  # its float result holds -inf on purpose (masked scores)
 
     def __init__(self, planner: Planner, node: fx.Node) -> None:
         self.planner = planner

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.rules.base import Op
-from irnn_tvm.quantization.slots import Index, Slot, Value
+from irnn_tvm.quantization.slots import Index, Mask, Slot, Value
 
 if TYPE_CHECKING:
     from irnn_tvm.training.simulation import Simulation
@@ -37,10 +37,24 @@ class ConstantOp(Op):
             )
         if isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64):
             return Index(self.node.name)
+        if isinstance(value, Tensor) and value.dtype == torch.bool:
+            return self._mask(value)
         if isinstance(value, tuple | list):
             return type(value)(self._plan(v) for v in value)
         raise self.refuse(
             f"a constant {getattr(value, 'dtype', type(value).__name__)} has no integer version"
+        )
+
+    def _mask(self, value: Tensor) -> Mask:
+        """A constant mask: causal ones, or their opposite, are what an integer attention knows."""
+        if value.dim() >= 2 and value.shape[-1] == value.shape[-2]:
+            causal = torch.ones_like(value).tril()
+            for valid, expected in ((True, causal), (False, ~causal)):
+                if torch.equal(value, expected):
+                    return Mask(causal=True, valid=valid)
+        raise self.refuse(
+            "a constant mask has an integer version when it is causal (irnn_tvm.nn.causal_mask or its opposite); "
+            "for padding use irnn_tvm.nn.lengths_to_mask"
         )
 
     def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -63,6 +77,8 @@ class ConstantOp(Op):
             return type(slot)(self._emit(emitter, s, v) for s, v in zip(slot, value, strict=True))
         if isinstance(slot, Slot):
             return emitter.constant(self.node.name, value, slot.qparams)
+        if isinstance(slot, Mask):
+            return emitter.reference  # nothing reads a mask; attention knows what it means
         return emitter.buffer(self.node.name, value)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.rules.base import Op, Registry
-from irnn_tvm.quantization.slots import Index, Slot, Static, Value
+from irnn_tvm.quantization.slots import Index, Mask, Slot, Static, Value
 
 if TYPE_CHECKING:
     from irnn_tvm.training.simulation import Simulation
@@ -37,7 +37,7 @@ class MovementOp(Op):
 
     def plan(self) -> Value:
         source = self.planner.value(self.argument(0, "input"))
-        if not isinstance(source, Slot | Index):
+        if not isinstance(source, Slot | Index | Mask):
             raise self.refuse("it is applied to something that is not a tensor of the model")
         if isinstance(source, Slot) and isinstance(self.node.meta["value"], Tensor):
             keep_tail(source, self.node)
@@ -131,7 +131,7 @@ class GetItemOp(Op):
         key: Any = self.node.args[1]
         if isinstance(source, tuple | list | dict):
             return source[key]
-        if not isinstance(source, Slot | Index):
+        if not isinstance(source, Slot | Index | Mask):
             raise self.refuse("indexing of something that is not a tensor of the model")
         self._check(key)
         if isinstance(source, Slot):
@@ -175,7 +175,7 @@ def keep_tail(slot: Slot, node: fx.Node) -> None:
         slot.tail = node
 
 
-def _shaped(example: Any, slot: Slot | Index) -> Value:
+def _shaped(example: Any, slot: Slot | Index | Mask) -> Value:
     if isinstance(example, tuple | list):
         return tuple(_shaped(e, slot) for e in example)
     return slot
