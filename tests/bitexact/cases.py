@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from attention_cases import ATTENDING
 from row_cases import ROWS
 from variant_cases import VARIANTS
 
@@ -240,5 +241,6 @@ BUNDLES: dict[str, tuple[Case, ...]] = {
     "variants": tuple(case for op, rows in VARIANTS.items() for case in _rows(op, rows)),
     "stateless": (*REQUANTIZE, *PWL, *LINEAR, *EMBEDDING, *CONV1D, *CLAMP, *ADD, *MUL, *CONCAT),
 }
+BUNDLES["attention"] = tuple(case for op, rows in ATTENDING.items() for case in _rows(op, rows))
 BUNDLES["rows"] = tuple(case for op, rows in ROWS.items() for case in _rows(op, rows))
 CASES = tuple(case for cases in BUNDLES.values() for case in cases)

@@ -41,11 +41,12 @@ class Arguments:
 
 def arguments(case: Case) -> Arguments:
     """The same arguments in every process: the generator is seeded by the case's name."""
-    from row_parameters import MAKERS as ROW_MAKERS  # they build on this module
+    from attention_parameters import MAKERS as ATTENTION_MAKERS  # they build on this module
+    from row_parameters import MAKERS as ROW_MAKERS
     from variant_parameters import MAKERS
 
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
-    return (_MAKERS | MAKERS | ROW_MAKERS)[case.op](rng, **case.settings)
+    return (_MAKERS | MAKERS | ROW_MAKERS | ATTENTION_MAKERS)[case.op](rng, **case.settings)
 
 
 def _tensor(values: Any, bits: int) -> Tensor:
