@@ -54,6 +54,10 @@ class _Lines:
             sums = LineLoss(target, weight, out)
             self.value, self.slope = sums.lines(self.starts, self.stops)
             self.moments = sums.moments(self.starts, self.stops)[:3]
+        # The slope of the function over each run and to its neighbours; any slope fits a run of one input.
+        left, right = np.maximum(starts - 1, 0), np.minimum(self.stops, target.size - 1)
+        self.chord = (target[right] - target[left]) / np.maximum(right - left, 1)
+        self.slope = np.where(self.stops - starts == 1, self.chord, self.slope)
 
     def _best_candidates(self) -> tuple[np.ndarray, np.ndarray]:
         """The lines that `rounded_losses` took."""
@@ -92,19 +96,16 @@ class _Lines:
         differentiates tables.
         """
         values, slopes = np.empty(self.starts.size, np.int64), np.empty(self.starts.size, np.int64)
-        last = self.target.size - 1
         for k, (a, b) in enumerate(zip(self.starts.tolist(), self.stops.tolist(), strict=True)):
-            left, right = max(a - 1, 0), min(b, last)
-            chord = (self.target[right] - self.target[left]) / (right - left)
             first = self.reach.first(self.value[k] + VALUES)[:, None]
             # Slopes that end where the line ends, or up to one output LSB beside it.
             wanted = self.slope[k] + (SLOPES - (first - self.value[k])) / (b - a)
-            wanted = np.hstack((wanted, np.full_like(first, chord)))
+            wanted = np.hstack((wanted, np.full_like(first, self.chord[k])))
             steps = self._steps(wanted * 2.0**shift, first, np.array(b - a), shift).ravel()
             first = np.repeat(first[:, 0], wanted.shape[1])
             slope = steps * 2.0**-shift
             loss = squares(self.target[a:b], self.weight[a:b], first, slope, self.reach).sum(axis=1)
-            best = np.lexsort((np.abs(slope - chord), loss > loss.min() * (1.0 + 1e-9)))[0]
+            best = np.lexsort((np.abs(slope - self.chord[k]), loss > loss.min() * (1.0 + 1e-9)))[0]
             values[k], slopes[k] = first[best], steps[best]
         return values, slopes
 
