@@ -73,12 +73,15 @@ class QatConfig:
         if not self.max_growth > 1:
             raise QuantizationError(f"max_growth={self.max_growth!r} is not above 1")
 
+    @property
+    def frozen_from(self) -> int:
+        """First step of the phase "frozen"."""
+        return self.freeze_step if self.ranges == "learned" else self.float_steps + self.observe_steps
+
     def phase(self, step: int) -> str:
         """Name of the phase that step number `step` (from 0) belongs to."""
         if step < self.float_steps:
             return "float"
         if step < self.float_steps + self.observe_steps:
             return "observe"
-        if self.ranges == "learned" and step < self.freeze_step:
-            return "learn"
-        return "frozen"
+        return "learn" if step < self.frozen_from else "frozen"

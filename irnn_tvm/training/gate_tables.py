@@ -12,11 +12,12 @@ from irnn_tvm.ops.qparams import QParams
 
 @dataclass(frozen=True)
 class Table:
-    """A function between two grids: values and derivatives (float [2**bits], real units) at every input integer."""
+    """A function between two grids. inputs, values and derivatives: float [2**bits], in real units, at every integer."""
 
     grid: QParams
     out: QParams
     fitted: bool
+    inputs: Tensor
     values: Tensor
     slopes: Tensor
 

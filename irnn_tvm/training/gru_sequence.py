@@ -10,7 +10,7 @@ from torch import Tensor
 
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.training.gate_tables import GateTables
-from irnn_tvm.training.sequence import gain_gradient, inside, order, rounded, states_before
+from irnn_tvm.training.sequence import gain_gradient, inside, order, rounded, sane, states_before
 from irnn_tvm.training.straight_through import round_to_grid
 
 
@@ -67,10 +67,10 @@ def gru_sequence_reset_before(
 class _Activate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pre: Tensor, tables: GateTables) -> Tensor:
-        place = tables.index(pre)
+        place = tables.index(torch.nan_to_num(pre))
         ctx.save_for_backward(place)
         ctx.tables = tables
-        return tables.look_up(place)
+        return tables.look_up(place) + pre * 0.0
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -91,6 +91,7 @@ class _GruSequence(torch.autograd.Function):
         state_gain: Tensor | None,
         copy_gain: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
+        (from_x, h0, w_hh, bias_hn), poison = sane(from_x, h0, w_hh, bias_hn)
         steps, batch, rows = from_x.shape
         hidden = rows // 3
         rz_places = from_x.new_empty((steps, batch, 2 * hidden), dtype=torch.int32)
@@ -117,7 +118,7 @@ class _GruSequence(torch.autograd.Function):
         ctx.save_for_backward(h0, w_hh, rz_places, n_places, rz, inner_raw, inner, n, states, y)
         ctx.grids, ctx.reverse = grids, reverse
         ctx.learns = state_gain is not None, copy_gain is not None
-        return y, h.clone()
+        return y.add_(poison), h + poison
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:

@@ -13,18 +13,22 @@ import torch
 from torch import Tensor
 
 from irnn_tvm.ops.qparams import QParams
-from irnn_tvm.training.gate_tables import GateTables
-from irnn_tvm.training.sequence import gain_gradient, inside, order, states_before
+from irnn_tvm.training.gate_tables import GateTables, Table
+from irnn_tvm.training.sequence import gain_gradient, inside, order, sane, states_before
 
 
 @dataclass(frozen=True)
 class LstmGrids:
-    """gates: tables of i, f, g, o. tanh: values and slopes at every cell integer. cell, hidden: grids of the states."""
+    """gates: tables of i, f, g, o. tanh: that of the cell state. hidden: grid of the output."""
 
     gates: GateTables
-    tanh: tuple[Tensor, Tensor]
-    cell: QParams
+    tanh: Table
     hidden: QParams
+
+    @property
+    def cell(self) -> QParams:
+        """Grid of the cell state."""
+        return self.tanh.grid
 
 
 def lstm_sequence(
@@ -58,35 +62,42 @@ class _LstmSequence(torch.autograd.Function):
         cell_gain: Tensor | None,
         hidden_gain: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
+        (from_x, h0, c0, w_hh), poison = sane(from_x, h0, c0, w_hh)
         steps, batch, rows = from_x.shape
         hidden = rows // 4
         gates, cell, out = grids.gates, grids.cell, grids.hidden
-        places = from_x.new_empty((steps, batch, rows), dtype=torch.int32)
         acts = from_x.new_empty((steps, batch, rows))
-        cells = from_x.new_empty((steps, batch, hidden))
-        cell_places = from_x.new_empty((steps, batch, hidden), dtype=torch.int32)
-        squashed = from_x.new_empty((steps, batch, hidden))
-        y = from_x.new_empty((steps, batch, hidden))
-        cell_zero, cell_last = cell.zero_point - cell.qmin, cell.qmax - cell.qmin
+        cells, squashed, y = from_x.new_empty((3, steps, batch, hidden)).unbind(0)
+        cell_last = cell.qmax - cell.qmin
         low, high = out.qmin - out.zero_point, out.qmax - out.zero_point
+        cell_half, half = from_x.new_tensor(cell.zero_point - cell.qmin + 0.5), from_x.new_tensor(0.5)
         transposed = w_hh.t()
+        # Views are made for all steps at once, and a product and a sum are one kernel: a small layer is bound by calls.
+        per_step = [tensor.unbind(0) for tensor in (from_x, acts, cells, squashed, y)]
+        places: list[Tensor] = [h0] * steps
+        cell_places: list[Tensor] = [h0] * steps
         h, c = h0, c0
         for t in order(steps, reverse):
-            place = gates.index(torch.addmm(from_x[t], h, transposed))
+            x_t, act, cell_t, squashed_t, y_t = (views[t] for views in per_step)
+            place = gates.index(torch.addmm(x_t, h, transposed))
             places[t] = place
-            torch.index_select(gates.values, 0, place.view(-1), out=acts[t].view(-1))
-            i, f, g, o = acts[t].chunk(4, dim=1)
+            torch.index_select(gates.values, 0, place.view(-1), out=act.view(-1))
+            i, f, g, o = act.chunk(4, dim=1)
             raw = torch.addcmul(i * g, f, c)
-            at = raw.mul_(1.0 / cell.scale).add_(cell_zero + 0.5).clamp_(0, cell_last).to(torch.int32)
+            at = torch.add(cell_half, raw, alpha=1.0 / cell.scale).clamp_(0, cell_last).to(torch.int32)
             cell_places[t] = at
-            c = torch.mul(at.sub(cell_zero), cell.scale, out=cells[t])
-            torch.index_select(grids.tanh[0], 0, at.view(-1), out=squashed[t].view(-1))
-            level = torch.mul(o, squashed[t]).mul_(1.0 / out.scale).add_(0.5).floor_().clamp_(low, high)
-            h = torch.mul(level, out.scale, out=y[t])
-        ctx.save_for_backward(h0, c0, w_hh, places, acts, cells, cell_places, squashed, y)
+            torch.index_select(grids.tanh.inputs, 0, at.view(-1), out=cell_t.view(-1))
+            torch.index_select(grids.tanh.values, 0, at.view(-1), out=squashed_t.view(-1))
+            c = cell_t
+            level = (
+                torch.add(half, torch.mul(o, squashed_t), alpha=1.0 / out.scale).floor_().clamp_(low, high)
+            )
+            h = torch.mul(level, out.scale, out=y_t)
+        all_places, all_cell_places = torch.stack(places), torch.stack(cell_places)
+        ctx.save_for_backward(h0, c0, w_hh, all_places, acts, cells, all_cell_places, squashed, y)
         ctx.grids, ctx.reverse = grids, reverse
         ctx.learns = cell_gain is not None, hidden_gain is not None
-        return y, c.clone()
+        return y.add_(poison), c + poison
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -101,22 +112,41 @@ class _LstmSequence(torch.autograd.Function):
         before_c, before_h = states_before(cells, c0, reverse), states_before(y, h0, reverse)
         raw_c, raw_h = torch.addcmul(i * g, f, before_c), o * squashed
         mask_c, mask_h = inside(raw_c, cell), inside(raw_h, out)
-        tanh_slope = grids.tanh[1].index_select(0, cell_places.view(-1)).view_as(squashed)
+        tanh_slope = grids.tanh.slopes.index_select(0, cell_places.view(-1)).view_as(squashed)
         to_cell = o * tanh_slope * mask_h  # d cell / d hidden
         to_o = squashed * slopes[:, :, 3] * mask_h  # d pre-activation of o / d hidden
         to_ifg = torch.stack((g, before_c, i), dim=2).mul_(slopes[:, :, :3])
         d_pre = torch.empty_like(acts).view(shape)
         d_hidden, d_cell = torch.empty_like(y), torch.empty_like(y)
         d_h, d_c = torch.zeros_like(h0), from_c
-        for t in order(steps, not reverse):
-            d_h = torch.add(from_y[t], d_h, out=d_hidden[t])
-            d_c = torch.addcmul(d_c, d_h, to_cell[t], out=d_cell[t])
-            d_c = d_c * mask_c[t]
-            torch.mul(d_c.unsqueeze(1), to_ifg[t], out=d_pre[t, :, :3])
-            torch.mul(d_h, to_o[t], out=d_pre[t, :, 3])
-            d_c = d_c * f[t]
-            d_h = d_pre[t].view(batch, 4 * hidden) @ w_hh
         flat = d_pre.view(steps, batch, 4 * hidden)
+        keep = mask_c * f
+        to_ifg.mul_(mask_c.unsqueeze(2))
+        per_step = [
+            tensor.unbind(0)
+            for tensor in (
+                from_y,
+                d_hidden,
+                d_cell,
+                to_cell,
+                to_ifg,
+                to_o,
+                keep,
+                d_pre[:, :, :3],
+                d_pre[:, :, 3],
+                flat,
+            )
+        ]
+        for t in order(steps, not reverse):
+            from_t, d_h_t, d_c_t, cell_t, ifg_t, o_t, keep_t, d_ifg, d_o, d_all = (
+                views[t] for views in per_step
+            )
+            d_h = torch.add(from_t, d_h, out=d_h_t)
+            d_c = torch.addcmul(d_c, d_h, cell_t, out=d_c_t)
+            torch.mul(d_c.unsqueeze(1), ifg_t, out=d_ifg)
+            torch.mul(d_h, o_t, out=d_o)
+            d_c = d_c * keep_t
+            d_h = d_all @ w_hh
         d_w = flat.reshape(-1, 4 * hidden).t() @ before_h.reshape(-1, hidden)
         d_gains = [
             gain_gradient(grad, on_grid, raw, mask, q) if learns else None

@@ -14,6 +14,15 @@ def rounded(x: Tensor, q: QParams) -> Tensor:
     return x.mul(1.0 / q.scale).add_(0.5).floor_().clamp_(low, high).mul_(q.scale)
 
 
+def sane(*tensors: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Finite copies of tensors, and a scalar that is 0, or NaN when one of them was not finite.
+
+    What is looked up in a table must have a place there; the scalar, added to the result, keeps the NaN in the loss.
+    """
+    poison = sum((t.sum() * 0.0 for t in tensors), tensors[0].new_zeros(()))
+    return [torch.nan_to_num(t) for t in tensors], poison
+
+
 def inside(raw: Tensor, q: QParams) -> Tensor:
     """1 where a real value rounds to an integer of the grid, 0 where it is clipped."""
     low = (q.qmin - q.zero_point - 0.5) * q.scale

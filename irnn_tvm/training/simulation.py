@@ -209,7 +209,8 @@ class Simulation:
                     (fn(real + half) - fn(real - half)) / grid.scale, posinf=0.0, neginf=0.0
                 )
         slopes[0] = slopes[-1] = 0.0  # where inputs are clipped
-        as_tensor = [torch.from_numpy(a).to(dtype=like.dtype, device=like.device) for a in (values, slopes)]
+        arrays = (real, values, slopes)
+        as_tensor = [torch.from_numpy(a).to(dtype=like.dtype, device=like.device) for a in arrays]
         return Table(grid, out, fitted, *as_tensor)
 
 

@@ -142,11 +142,16 @@ class QatModel(nn.Module):
         if not self.training:
             return self.emission().integer.float_forward(*tensors)
         phase = self.phase
-        if phase == "observe":
-            self.observe(tensors)
+        try:
+            if phase == "observe":
+                self.observe(tensors)
+            self.simulation.begin(phase)
+            result = self.simulate(tensors)
+        except RuntimeError as error:  # what torch raises for sizes that do not fit together
+            shapes = ", ".join(f"{n}: {tuple(t.shape)}" for n, t in zip(layout.names, tensors, strict=True))
+            raise InputError(f"the model cannot run on this call ({shapes}): {error}") from error
         self.recent.append(Batch(len(self.recent), tuple(t.detach() for t in tensors)))
-        self.simulation.begin(phase)
-        return self.simulate(tensors)
+        return result
 
     def _flatten(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -206,7 +211,7 @@ class QatModel(nn.Module):
         if phase != before and phase == "frozen":
             self._freeze()
         elif phase == "frozen" and self.config.refit_every:
-            frozen_for = self.steps - max(self.config.freeze_step, 0)
+            frozen_for = self.steps - self.config.frozen_from
             if frozen_for > 0 and frozen_for % self.config.refit_every == 0:
                 self.refit()
         self.guard.keep(self.steps)

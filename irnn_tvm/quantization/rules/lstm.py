@@ -137,7 +137,7 @@ class LstmLayer(Layer):
         gates = sim.gates(key, functions, grids, outs[:4], seen, self.module.hidden_size, like)
         cell = self.cell.qparams
         tanh = sim.table("tanh", (*key, "tanh"), cell, outs[4], self.cell.root.observer, like)
-        return LstmGrids(gates, (tanh.values, tanh.slopes), cell, self.hidden[k].qparams)
+        return LstmGrids(gates, tanh, self.hidden[k].qparams)
 
     def build(self) -> nn.Module:
         layers = []
@@ -215,14 +215,24 @@ class LstmOp(Op):
 
     kind = "lstm"
 
+    @classmethod
+    def for_variant(cls, module: nn.Module) -> type[Op]:
+        """Projections and the variants of irnn_tvm.nn.LSTM are another operator."""
+        from irnn_tvm.quantization.rules.lstm_general import LstmGeneralOp  # it builds on this module
+
+        plain = not getattr(module, "proj_size", 0) and getattr(module, "is_plain", True)
+        return LstmOp if plain else LstmGeneralOp
+
+    def make_layer(self, module: nn.LSTM | nn.LSTMCell) -> Any:
+        """The integer layer in the making, shared by all calls of the module."""
+        return LstmLayer(self, module)
+
     def plan(self) -> Value:
         module = self.module
         assert isinstance(module, nn.LSTM | nn.LSTMCell)
         self.is_cell = isinstance(module, nn.LSTMCell)
-        if getattr(module, "proj_size", 0):
-            raise self.refuse("proj_size has no integer version; use a Linear after the LSTM")
         if module not in self.planner.layers:
-            self.planner.layers[module] = LstmLayer(self, module)
+            self.planner.layers[module] = self.make_layer(module)
         self.layer: LstmLayer = self.planner.layers[module]
         self.layer.call(self.slot(self.argument(0, "input"), "product"))
         self.states = self._states()

@@ -1,0 +1,50 @@
+"""A twin after a few steps of training, for any of the models in trainable.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from trainable import TRAINABLES
+
+import irnn_tvm
+
+BATCH, STEPS = 4, 9
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(3)
+
+
+def leaves(value: Any) -> list[Tensor]:
+    """Tensors of a nested result, in order."""
+    return [value] if isinstance(value, Tensor) else [t for item in value for t in leaves(item)]
+
+
+def loss_of(result: Any) -> Tensor:
+    """Something to minimise that every output takes part in."""
+    return sum(((y - 0.3) ** 2).mean() for y in leaves(result))  # type: ignore[return-value]
+
+
+@pytest.fixture
+def trained() -> Callable[..., irnn_tvm.QatModel]:
+    """trained("gru", config, steps): a twin that took that many optimizer steps."""
+
+    def train(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.QatModel:
+        trainable = TRAINABLES[name]
+        example = trainable.example(BATCH, STEPS)
+        twin = irnn_tvm.prepare_qat(trainable.make(), config, example)
+        optimizer = torch.optim.Adam(twin.parameters(), 3e-3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = loss_of(twin(*trainable.example(BATCH, STEPS)))
+            loss.backward()
+            optimizer.step()
+            twin.step(loss)
+        return twin
+
+    return train
