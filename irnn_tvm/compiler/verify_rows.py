@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,7 @@ import numpy as np
 from irnn_tvm.compiler.lift_states import op_name
 from irnn_tvm.compiler.verify import INT32, _array, _int, _mult, _wide, _zero_point
 from irnn_tvm.errors import AccumulatorOverflowError, BuildError
-from irnn_tvm.ops.normalize import MAX_EPS, MAX_FEATURES, MAX_MAD_EPS, UNIT_BITS
-
-
-def largest_unit(kind: str, features: int) -> int:
-    """Bound of a normalised value, 16 fraction bits. kind: "layer" (at most sqrt(N)) or "mad" (at most N/2)."""
-    largest = math.isqrt(features) + 2 if kind == "layer" else features // 2 + 2
-    return largest << UNIT_BITS
+from irnn_tvm.ops.normalize import MAX_EPS, MAX_FEATURES, MAX_MAD_EPS, UNIT_BITS, largest_unit
 
 
 def check_features(features: int, what: str) -> None:

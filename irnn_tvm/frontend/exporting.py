@@ -140,7 +140,8 @@ def _symbols(program: torch.export.ExportedProgram) -> tuple[str | None, frozens
     for node in program.graph.nodes:
         if node.op == "call_function" and _target(node) in OVER_TIME:
             shape = node.args[0].meta["val"].shape
-            return name(shape[2]), frozenset({name(shape[0])})
+            if name(shape[2]) is not None:
+                return name(shape[2]), frozenset({name(shape[0])})
     for node in program.graph.nodes:
         if node.op == "call_function" and _target(node) == "irnn.attention":
             shape = node.args[0].meta["val"].shape

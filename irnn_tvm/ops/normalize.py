@@ -7,6 +7,8 @@ relay_ops/normalize.py emits the same integers.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -106,6 +108,12 @@ def mad_norm_units(x: Tensor, eps: int) -> Tensor:
     r, shift = integer_reciprocal(d.abs().sum(-1, keepdim=True) + eps)
     bits = (x.shape[-1] - 1).bit_length()
     return _scaled(d, (r * x.shape[-1]) >> bits, (shift - bits - UNIT_BITS).clamp(min=1))
+
+
+def largest_unit(kind: str, features: int) -> int:
+    """Bound of |normalised value|, 16 fraction bits. kind: "layer" (at most sqrt(N)) or "mad" (at most N/2)."""
+    largest = math.isqrt(features) + 2 if kind == "layer" else features // 2 + 2
+    return largest << UNIT_BITS
 
 
 def _scaled(d: Tensor, r: Tensor, shift: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Folded:
 
 
 def find(captured: Captured) -> Folded:
-    """All foldable norms. Raises UnsupportedModuleError for a BatchNorm1d anywhere else."""
+    """All foldable norms. Raises UnsupportedModuleError for a BatchNorm1d without running statistics."""
     folded = Folded()
     calls: dict[str, int] = {}
     for node in captured.graph.nodes:
@@ -50,12 +50,13 @@ def find(captured: Captured) -> Folded:
         flat = isinstance(layer, nn.Linear) and source.meta["value"].dim() == 2
         convolution = isinstance(layer, nn.Conv1d) and source.meta["value"].dim() == 3
         alone = len(source.users) == 1 and calls.get(str(source.target)) == 1
-        if not (flat or convolution) or not alone or norm.running_mean is None or norm.running_var is None:
+        if norm.running_mean is None or norm.running_var is None:
             raise UnsupportedModuleError(
-                f"layer {node.target!r} of type BatchNorm1d has no integer version here; it is supported "
-                "directly "
-                "after a Conv1d or a Linear that is used once and by nothing else, with running statistics"
+                f"layer {node.target!r} of type BatchNorm1d has no integer version: without running statistics it "
+                "depends on the batch; use track_running_stats=True"
             )
+        if not (flat or convolution) or not alone:
+            continue  # a layer of its own, see rules/batch_norm.py
         assert isinstance(layer, nn.Linear | nn.Conv1d)
         weight, bias = _fold(layer, norm, torch.float64)
         folded.weights[source] = (weight.detach(), bias.detach())

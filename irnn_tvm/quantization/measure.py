@@ -21,8 +21,9 @@ from irnn_tvm.quantization.report import ReportRow
 from irnn_tvm.quantization.slots import Slot
 
 MEASURED_BATCHES = 32  # of more than that, an even selection is measured
-MEASURED = ("linear", "conv1d", "embedding", "pwl", "add", "mul", "lstm", "gru", "concat", "clamp")
-WIDENED = ("requantize", "add", "mul")
+MEASURED = ("linear", "conv1d", "embedding", "pwl", "add", "mul", "lstm", "gru", "concat", "clamp",
+            "layer_norm", "mad_norm", "mean_pool", "avg_pool1d")  # fmt: skip
+WIDENED = ("requantize", "add", "mul", "mean_pool", "avg_pool1d")
 STATES = {(): "output", (0,): "output", (1,): "state", (1, 0): "hidden state", (1, 1): "cell state"}
 CELL_STATES = {(): "state", (0,): "hidden state", (1,): "cell state"}
 
@@ -149,11 +150,13 @@ class _Recorder(fx.Interpreter):
 def _watch_recurrent(model: IntegerModel, clips: dict[str, Counter]) -> list[Any]:
     handles = []
     for name, module in model.graph_module.named_modules():
-        if isinstance(module, IntegerLSTMLayer | IntegerGRULayer):
+        if isinstance(module, IntegerLSTMLayer | IntegerGRULayer) or hasattr(module, "count_clips"):
             counter = clips.setdefault(name, Counter())
 
             def count(layer: Any, args: tuple[Any, ...], result: Any, counter: Counter = counter) -> None:
                 function: Any = count_lstm if isinstance(layer, IntegerLSTMLayer) else count_gru
+                if hasattr(layer, "count_clips"):
+                    function = type(layer).count_clips
                 if not torch.equal(function(layer, *args, counter), result[0]):
                     raise AssertionError("the counting recurrence disagrees with its operator")
 

@@ -5,6 +5,7 @@ from irnn_tvm.quantization.modules.integer_embedding import IntegerEmbedding
 from irnn_tvm.quantization.modules.integer_gru import IntegerGRU, IntegerGRULayer
 from irnn_tvm.quantization.modules.integer_linear import IntegerLinear
 from irnn_tvm.quantization.modules.integer_lstm import IntegerLSTM, IntegerLSTMLayer
+from irnn_tvm.quantization.modules.integer_norm import IntegerNorm
 from irnn_tvm.quantization.modules.integer_pwl import IntegerPWL
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "IntegerLSTM",
     "IntegerLSTMLayer",
     "IntegerLinear",
+    "IntegerNorm",
     "IntegerPWL",
 ]

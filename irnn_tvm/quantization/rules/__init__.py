@@ -3,6 +3,7 @@
 from irnn_tvm.quantization.rules import (  # noqa: F401
     activation,
     additive_attention,
+    batch_norm,
     clamp,
     concat,
     conv1d,
@@ -14,12 +15,17 @@ from irnn_tvm.quantization.rules import (  # noqa: F401
     gru,
     linear,
     lstm,
+    lstm_general,
     masks,
     movement,
     multihead_attention,
+    norm,
     pad,
+    pooling,
     product,
+    selection,
     softmax,
+    windows,
 )
 from irnn_tvm.quantization.rules.base import Op, Registry
 

@@ -26,6 +26,7 @@ FUNCTIONS = (
     torch.reshape, torch.flatten, torch.unflatten, torch.unsqueeze, torch.squeeze, torch.select, torch.narrow,
     torch.chunk, torch.split, torch.unbind, torch.tensor_split, torch.clone, torch.detach, torch.flip,
 )  # fmt: skip
+PARTS = ("values", "indices")  # names of what max and topk return
 NOTHING = ("to", "float", "double", "cpu", "cuda", "type_as", "dropout", "requires_grad_", "contiguous")
 
 
@@ -161,12 +162,20 @@ class GetItemOp(Op):
 
 @Registry.register(functions=(getattr,))
 class AttributeOp(MovementOp):
-    """x.T, x.mT and x.data; x.shape and the like are sizes."""
+    """x.T, x.mT and x.data; values and indices of a tuple of results; x.shape and the like are sizes."""
 
     def plan(self) -> Value:
+        source = self.planner.value(self.node.args[0])
+        if isinstance(source, tuple) and self.node.args[1] in PARTS:
+            return source[PARTS.index(str(self.node.args[1]))]
         if self.node.args[1] not in ("T", "mT", "H", "mH", "data"):
             raise self.refuse(f"attribute {self.node.args[1]!r} has no integer version")
         return super().plan()
+
+    def emit(self, emitter: Emitter) -> Any:
+        if isinstance(self.planner.value(self.node.args[0]), tuple):
+            return emitter.env[self.node.args[0]][PARTS.index(str(self.node.args[1]))]
+        return super().emit(emitter)
 
 
 def keep_tail(slot: Slot, node: fx.Node) -> None:
