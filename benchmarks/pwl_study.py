@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def goals(found: list[dict[str, Any]]) -> list[str]:
     """What the rows say about the two goals of the study."""
     gates = [r for r in found if r["function"] in ALSO and not r["weighted"]]
     sixteen = [r for r in gates if r["pieces"] == 16 and r["bits"] == 8]
-    worst = {m: max(sixteen, key=lambda r, m=m: float(r[f"{m}_max"])) for m in METHODS}
+    worst = {m: max(sixteen, key=itemgetter(f"{m}_max")) for m in METHODS}
     best = worst["adaptive"]
     lines = [
         "- Goal: 16 pieces within 1 LSB at 8 bits for sigmoid and tanh, over the ranges of quantization and over "
@@ -167,7 +168,7 @@ The histogram weighs the fit of all tables and the mean error.
 
 def tail(found: list[dict[str, Any]]) -> str:
     """Size and time, the latter as measured here."""
-    slowest = max(found, key=lambda r: float(r["fit_cpu_s"]))
+    slowest = max(found, key=itemgetter("fit_cpu_s"))
     return f"""
 ## Size and time
 

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from irnn_tvm.ops.pwl_fit import Function, fit
+from irnn_tvm.ops.pwl_fit import Function, PwlTable, fit
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.pwl.baselines import greedy, lookup, uniform
-from irnn_tvm.pwl.measuring import error
+from irnn_tvm.pwl.measuring import Table, error
 
-METHODS = {"adaptive": fit, "greedy": greedy, "uniform": uniform}
+METHODS: dict[str, Callable[..., PwlTable]] = {"adaptive": fit, "greedy": greedy, "uniform": uniform}
 
 
 def errors(
     fn: Function, pieces: int, inp: QParams, out: QParams, histogram: np.ndarray | None = None
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Largest and mean error of every method in output LSBs, keys `adaptive_max`, `adaptive_mean`, `lookup_max` ...
 
     histogram: weights of the fit and of the mean, one per input. Raises QuantizationError as `fit` does.
     """
-    tables = {name: method(fn, pieces, inp, out, histogram) for name, method in METHODS.items()}
-    result = {}
-    for name, table in {**tables, "lookup": lookup(fn, inp, out)}.items():
+    tables: dict[str, Table] = {"lookup": lookup(fn, inp, out)}
+    tables |= {name: method(fn, pieces, inp, out, histogram) for name, method in METHODS.items()}
+    result: dict[str, float] = {}
+    for name, table in tables.items():
         found = error(table, fn, inp, out, histogram)
         result |= {f"{name}_max": found.max, f"{name}_mean": found.mean}
     return result
