@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from attention_networks import ATTENTION
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -159,6 +160,8 @@ NETWORKS: dict[str, Network] = {
     "summary-feeds-back": Network(SummaryFeedsBack, _features(5), False),
     "bigru": Network(lambda: nn.GRU(5, 7, bidirectional=True, batch_first=True), _features(5), False),
 }
+
+NETWORKS |= {name: Network(**{"streams": False} | row) for name, row in ATTENTION.items()}  # type: ignore[arg-type]
 
 
 def flat(value: Any) -> list[Tensor]:
