@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,7 +79,7 @@ class IntegerLSTM(nn.Module):
     """
 
     def __init__(
-        self, layers: list[list[IntegerLSTMLayer]], batch_first: bool, cell: bool, states: bool = True
+        self, layers: Sequence[Sequence[nn.Module]], batch_first: bool, cell: bool, states: bool = True
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.ModuleList(directions) for directions in layers)

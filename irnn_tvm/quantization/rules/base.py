@@ -38,6 +38,11 @@ class Op:
         )
         self.value: Value = self.plan()
 
+    @classmethod
+    def for_variant(cls, module: nn.Module) -> type[Op]:
+        """The rule for this very module, where its options decide."""
+        return cls
+
     def plan(self) -> Value:
         """Creates the slots of the result and registers the uses of the operands."""
         raise NotImplementedError
@@ -121,7 +126,8 @@ class Registry:
 
     @classmethod
     def for_module(cls, module: nn.Module) -> type[Op] | None:
-        return next((cls.modules[kind] for kind in type(module).__mro__ if kind in cls.modules), None)
+        found = next((cls.modules[kind] for kind in type(module).__mro__ if kind in cls.modules), None)
+        return found.for_variant(module) if found is not None else None
 
     @classmethod
     def supported_modules(cls) -> str:

@@ -1,0 +1,151 @@
+"""What the rules of recurrent variants share: observers and grids by name, and the hooks that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from irnn_tvm.nn.recurrence import Exact, Recorder, over_time
+from irnn_tvm.ops.qparams import QParams
+from irnn_tvm.quantization.observers import Observer
+from irnn_tvm.quantization.rounding import Moments, Statistics
+from irnn_tvm.quantization.rules.base import Op
+from irnn_tvm.quantization.rules.layer import Internal, Layer, float_array
+from irnn_tvm.quantization.rules.recurrent import gate_qparams
+from irnn_tvm.quantization.slots import Slot, affine_qparams, symmetric_qparams
+from irnn_tvm.quantization.tables import FLAT, OUTPUTS
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.simulation import Simulation
+
+# How the grid of a point inside a step comes from what was seen: a function's pre-activation (its name), a 16-bit
+# tensor on the way into a norm, or the int8 operand of a product.
+WIDE, OPERAND = "wide", "operand"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One direction of one layer: its number, its points (name -> kind) and the slots of those points that are seen
+    outside of the step."""
+
+    layer: int
+    direction: int
+    points: Mapping[str, str]
+    slots: Mapping[str, Slot]
+
+
+class VariantLayer(Layer):
+    """places: [layer][direction]. seen: an observer per point; statistics: moments of the operand of each matrix."""
+
+    def __init__(self, op: Op, places: list[list[Place]]) -> None:
+        super().__init__(op.planner, op.label)
+        config = op.config
+        self.places = places
+        self.seen: list[list[dict[str, Observer]]] = [
+            [
+                {
+                    name: config.observer("hidden" if kind == OPERAND else "gate")
+                    for name, kind in p.points.items()
+                }
+                for p in directions
+            ]
+            for directions in places
+        ]
+        self.operand_moments: list[list[dict[str, Moments]]] = [[{} for _ in ds] for ds in places]
+
+    def grid(self, k: int, d: int, name: str) -> QParams:
+        """Parameters of a point: its slot's, or from what its observer saw."""
+        place = self.places[k][d]
+        if name in place.slots:
+            return place.slots[name].qparams
+        kind, observer, config = place.points[name], self.seen[k][d][name], self.planner.config
+        if kind == OPERAND:
+            observer.bits, observer.symmetric = 8, False
+            low, high = observer.range()
+            return affine_qparams(low, high, 8) if max(-low, high) > 1e-30 else symmetric_qparams(1.0, 8)
+        if kind == WIDE:
+            observer.bits, observer.symmetric = 16, True
+            low, high = observer.range()
+            amax = max(-low, high, 0.0) * config.headroom
+            return symmetric_qparams(amax if amax > 1e-30 else 1.0, 16)
+        return gate_qparams(observer, kind, config)
+
+    def show(self, k: int, d: int, recorder: Recorder) -> None:
+        """Shows what a run of the float step recorded to the observers."""
+        slots = self.places[k][d].slots
+        for name, values in recorder.seen.items():
+            observer = slots[name].root.observer if name in slots else self.seen[k][d][name]
+            observer.update(over_time(values))
+
+    def learn(self, k: int, d: int, recorder: Recorder, grids: Mapping[str, QParams]) -> None:
+        """Shows the operands of products to their moments. grids: parameters of the operand of each matrix."""
+        if self.planner.config.weight_rounding != "compensated":
+            return
+        found = self.operand_moments[k][d]
+        for name, values in recorder.operands.items():
+            operand = over_time(values)
+            if name not in found:
+                found[name] = Moments(operand.shape[-1])
+            found[name].update(operand, grids[name], 1)
+
+    def statistics_for(self, k: int, d: int, name: str, weight: Tensor) -> Statistics | None:
+        """What rounding of the matrix `name` may use."""
+        moments = self.operand_moments[k][d].get(name)
+        return moments.statistics(float_array(weight)) if moments is not None else None
+
+    def internal(self, k: int, d: int, name: str) -> Internal:
+        """A point's row of the report."""
+        place = self.places[k][d]
+        q = self.grid(k, d, name)
+        if name in place.slots:
+            observer = place.slots[name].root.observer
+            return Internal(name, q, observer.low, observer.high)
+        observer = self.seen[k][d][name]
+        flat = FLAT.get((place.points[name], q.bits), float("inf"))
+        return Internal(name, q, observer.low, observer.high, flat)
+
+    def hooks(self, sim: Simulation, k: int, d: int) -> Rounded:
+        """Hooks that round as the integers do."""
+        return Rounded(sim, self, k, d)
+
+
+class Rounded(Exact):
+    """Hooks of training: every point on its grid, weights on theirs, functions as their tables."""
+
+    def __init__(self, sim: Simulation, layer: VariantLayer, k: int, d: int) -> None:
+        self.sim, self.layer, self.k, self.d = sim, layer, k, d
+        self.place = layer.places[k][d]
+        self.weights: dict[str, Tensor] = {}
+        self.bits = layer.planner.config.gate_bits
+
+    def _key(self, name: str) -> tuple[Any, ...]:
+        return (self.layer.name, self.k, self.d, name)
+
+    def linear(self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if name not in self.weights:
+            self.weights[name] = self.sim.rows(weight)
+        return F.linear(x, self.weights[name], bias)
+
+    def point(self, name: str, x: Tensor) -> Tensor:
+        if name in self.place.slots:
+            return self.sim.quantize(x, self.place.slots[name])
+        return self._rounded(name, x)[0]
+
+    def activate(self, name: str, function: str, x: Tensor) -> Tensor:
+        rounded, q = self._rounded(name, x)
+        observer = self.layer.seen[self.k][self.d][name]
+        key = (*self._key(name), "table")
+        return self.sim.function(rounded, function, key, q, OUTPUTS[function](self.bits), observer)
+
+    def activate_cell(self, x: Tensor) -> Tensor:
+        cell = self.place.slots["cell state"]
+        key = self._key("tanh of the cell")
+        return self.sim.function(x, "tanh", key, cell.qparams, OUTPUTS["tanh"](self.bits), cell.root.observer)
+
+    def _rounded(self, name: str, x: Tensor) -> tuple[Tensor, QParams]:
+        observer = self.layer.seen[self.k][self.d][name]
+        return self.sim.internal(x, self._key(name), observer, lambda: self.layer.grid(self.k, self.d, name))
