@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from attention_networks import ATTENTION
+from norm_networks import NORMS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -161,7 +162,10 @@ NETWORKS: dict[str, Network] = {
     "bigru": Network(lambda: nn.GRU(5, 7, bidirectional=True, batch_first=True), _features(5), False),
 }
 
-NETWORKS |= {name: Network(**{"streams": False} | row) for name, row in ATTENTION.items()}  # type: ignore[arg-type]
+NETWORKS |= {
+    name: Network(**{"streams": False} | row)  # type: ignore[arg-type]
+    for name, row in (ATTENTION | NORMS).items()
+}
 
 
 def flat(value: Any) -> list[Tensor]:

@@ -16,6 +16,7 @@ from irnn_tvm.compiler.compile_sources import compile_c_library
 
 Quantized = Callable[[str], IntegerModel]
 BATCHES = {
+    **{"layer-norm-lstm": 2, "mad-norm-gru": 3, "pooled-classifier": 3, "pooled-windows": 2, "normed-stream": 2},
     **{"residual": 3, "bigru": 2, "gru-reset-before": 2, "attention-pooling": 2, "transformer-block": 3},
     **{"causal-attention": 2, "attention-by-hand": 2, "attention-decoder": 3, "own-past": 2},
 }
