@@ -68,7 +68,8 @@ TORCH = str(Path(torch.__file__).parent)
 @dataclass
 class Captured:
     """graph: placeholders are the layout's tensors in order. modules and constants by name; `output` is the
-    nested structure of the model's result with fx nodes in place of tensors.
+    nested structure of the model's result with fx nodes in place of tensors. carries: what `model.carries` says, the
+    name of an input state -> which output is its next value.
     """
 
     graph: fx.Graph
@@ -77,6 +78,7 @@ class Captured:
     layout: CallLayout
     output: Any
     model_name: str
+    carries: dict[str, int]
 
 
 def capture(
@@ -113,7 +115,20 @@ def capture(
     modules = dict(root.named_modules())
     constants = {n.target: n.meta["value"] for n in graph.nodes if n.op == "get_attr"}
     output = next(n for n in graph.nodes if n.op == "output").args[0]
-    return Captured(graph, modules, constants, layout, output, type(model).__name__)
+    carries = _carries(model, layout)
+    return Captured(graph, modules, constants, layout, output, type(model).__name__, carries)
+
+
+def _carries(model: nn.Module, layout: CallLayout) -> dict[str, int]:
+    """The declaration of a cell: which output is the next value of which input."""
+    carries = getattr(model, "carries", None) or {}
+    known = isinstance(carries, dict) and all(type(v) is int for v in carries.values())
+    if not known or not set(carries) <= set(layout.names):
+        raise UnsupportedModuleError(
+            f"{type(model).__name__}.carries is {carries!r}: it maps names of inputs ({', '.join(layout.names)}) to "
+            "the number of the output that is their next value"
+        )
+    return dict(carries)
 
 
 def is_leaf(module: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 import irnn_tvm.ops  # noqa: F401  registers torch.ops.irnn
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.quantization.fixed_point import bounded_multiplier
-from irnn_tvm.quantization.slots import Index, Slot, Value
+from irnn_tvm.quantization.slots import Slot, Value
 
 DTYPES = {8: torch.int8, 16: torch.int16}
 
@@ -149,14 +149,3 @@ class Emitter:
     def output(self, structure: Any) -> None:
         """Ends the graph."""
         self.graph.output(self.map(structure))
-
-
-def output_slots(structure: Value) -> list[Slot | Index]:
-    """Slots of a (nested) model result, in order."""
-    if isinstance(structure, Slot | Index):
-        return [structure]
-    if isinstance(structure, dict):
-        structure = list(structure.values())
-    if isinstance(structure, tuple | list):
-        return [slot for element in structure for slot in output_slots(element)]
-    return []

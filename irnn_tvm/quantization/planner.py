@@ -42,8 +42,30 @@ class Planner:
                 op = self._make(node)
                 self.ops[node] = op
                 self.values[node] = op.value
+        self._tie_states()
         for slot in self.slots:
             slot.settle()
+
+    def _tie_states(self) -> None:
+        """Gives every state that a cell carries one set of parameters, as an input and as an output."""
+        outputs = slots_of(self.value(self.captured.output))
+        for name, number in self.captured.carries.items():
+            state = self.inputs[self.captured.layout.names.index(name)]
+            if not 0 <= number < len(outputs):
+                raise UnsupportedModuleError(
+                    f"carries says that output {number} is the next {name!r}; the model has {len(outputs)} outputs"
+                )
+            following = outputs[number]
+            if not isinstance(state, Slot) or not isinstance(following, Slot):
+                raise UnsupportedModuleError(f"carries: {name!r} or its next value is not a float tensor")
+            if state.root is following.root:
+                continue
+            if following.rests_on(state):
+                raise UnsupportedModuleError(
+                    f"carries: the next {name!r} is {name!r} itself, moved or scaled; a state needs an operation that "
+                    "rounds (an activation, a product, a sum) to become its next value"
+                )
+            state.follow(following.root)
 
     def new_slot(self, name: str, **options: Any) -> Slot:
         """A slot that takes part in `settle`."""
@@ -154,6 +176,17 @@ def check_leaf(name: str, module: nn.Module) -> None:
             f"layer {name!r} of type {type(module).__name__} has no integer version; supported layers: "
             f"{Registry.supported_modules()}, and BatchNorm1d right after Conv1d or Linear"
         )
+
+
+def slots_of(structure: Value) -> list[Slot | Index]:
+    """Slots of a (nested) model result, in order."""
+    if isinstance(structure, Slot | Index):
+        return [structure]
+    if isinstance(structure, dict):
+        structure = list(structure.values())
+    if isinstance(structure, tuple | list):
+        return [slot for element in structure for slot in slots_of(element)]
+    return []
 
 
 def _sized(value: Value) -> bool:

@@ -13,11 +13,11 @@ from irnn_tvm.errors import CalibrationError, InputError, IrnnError, Quantizatio
 from irnn_tvm.quantization.calibrate import calibrate, refine
 from irnn_tvm.quantization.capture import capture
 from irnn_tvm.quantization.config import QuantConfig
-from irnn_tvm.quantization.emitter import Emitter, output_slots
+from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.inputs import Batch, CallLayout, flatten_tensors, read_calibration
 from irnn_tvm.quantization.integer_model import IntegerModel, TensorSpec
 from irnn_tvm.quantization.measure import measure
-from irnn_tvm.quantization.planner import Planner, check_leaf
+from irnn_tvm.quantization.planner import Planner, check_leaf, slots_of
 from irnn_tvm.quantization.slots import Index, Slot
 
 
@@ -116,7 +116,7 @@ def assemble(planner: Planner, emitter: Emitter, batch: Batch) -> IntegerModel:
     model = IntegerModel(graph_module, specs, [], (), planner.captured.model_name)
     model.calibration_example = model.quantize_inputs(*batch.tensors)
     outputs = flatten_tensors(graph_module(*model.calibration_example))
-    slots = output_slots(planner.value(planner.captured.output))
+    slots = slots_of(planner.value(planner.captured.output))
     many = len(slots) > 1
     model.output_specs = [
         _spec(f"output_{i}" if many else "output", slot, tensor)

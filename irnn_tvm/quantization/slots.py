@@ -62,6 +62,7 @@ class Slot:
         self.tail: fx.Node | None = None  # the last node that a clamp may still move the observation to
         self.clamped = (False, False)  # its values are cut below / above on purpose (relu ...)
         self.observer = config.observer(tensor_class)
+        self.provisional = False  # training goes on with any scale while a tensor has been 0 so far
         self._bits = bits
         self._fixed = fixed
         self._fixed_until = fixed_until
@@ -101,6 +102,14 @@ class Slot:
         """Takes the parameters of `other` from now on."""
         if other is not self:
             self._alias = other
+
+    def rests_on(self, other: Slot) -> bool:
+        """Whether this slot's parameters are computed from those of `other`."""
+        if self is other:
+            return True
+        sources = [*([self._alias] if self._alias is not None else []), *self.merged]
+        sources += [self.parent] if self.parent is not None else []
+        return any(source.rests_on(other) for source in sources)
 
     def settle(self) -> None:
         """After planning: takes over the parameters of its only reader where both allow it."""
@@ -180,6 +189,8 @@ class Slot:
             raise CalibrationError(f"{self.name} was never reached by the calibration data")
         low, high = self.observer.range()
         if not max(-low, high, 0.0) > 1e-30:
+            if self.provisional:
+                return symmetric_qparams(1.0, bits)
             raise CalibrationError(
                 f"{self.name} is constant 0 over the whole calibration data, so it has no scale: use data "
                 "that "

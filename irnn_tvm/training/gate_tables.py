@@ -12,7 +12,7 @@ from irnn_tvm.ops.qparams import QParams
 
 @dataclass(frozen=True)
 class Table:
-    """A function between two grids. inputs, values and derivatives: float [2**bits], in real units, at every integer."""
+    """A function between two grids. inputs, values, slopes: float [2**bits], in real units, at every integer."""
 
     grid: QParams
     out: QParams

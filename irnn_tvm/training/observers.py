@@ -84,9 +84,13 @@ def reset_histograms(planner: Planner) -> None:
 
 def invalidate(planner: Planner) -> None:
     """Parameters are resolved again from the observers when somebody asks for them."""
-    slots: list[Slot] = [*planner.slots, *(layer.entry for layer in planner.layers.values())]
-    for slot in slots:
+    for slot in slots(planner):
         slot.forget()
+
+
+def slots(planner: Planner) -> list[Slot]:
+    """All slots, those of layers' inputs included."""
+    return [*planner.slots, *(layer.entry for layer in planner.layers.values())]
 
 
 def save(planner: Planner) -> dict[str, Any]:

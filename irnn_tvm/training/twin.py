@@ -107,10 +107,10 @@ class QatModel(nn.Module):
             detached = tuple(t.detach() for t in tensors)
             self.captured = capture(self.model, layout, detached, check_leaf)
             self.planner = Planner(self.captured, self.config.quant)
-        if self.config.cell_clip is not None:
-            for slot in self.planner.slots:
-                if slot.tensor_class == "cell":
-                    slot.observer.limit = self.config.cell_clip
+        for slot in observers.slots(self.planner):
+            slot.provisional = True
+            if slot.tensor_class == "cell" and self.config.cell_clip is not None:
+                slot.observer.limit = self.config.cell_clip
         if self.config.ranges == "learned":
             count = len(observers.observers(self.planner))
             device = tensors[0].device
