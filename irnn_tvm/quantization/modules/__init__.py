@@ -5,6 +5,7 @@ from irnn_tvm.quantization.modules.integer_embedding import IntegerEmbedding
 from irnn_tvm.quantization.modules.integer_gru import IntegerGRU, IntegerGRULayer
 from irnn_tvm.quantization.modules.integer_linear import IntegerLinear
 from irnn_tvm.quantization.modules.integer_lstm import IntegerLSTM, IntegerLSTMLayer
+from irnn_tvm.quantization.modules.integer_lstm_general import IntegerLSTMGeneralLayer
 from irnn_tvm.quantization.modules.integer_norm import IntegerNorm
 from irnn_tvm.quantization.modules.integer_pwl import IntegerPWL
 
@@ -14,6 +15,7 @@ __all__ = [
     "IntegerGRU",
     "IntegerGRULayer",
     "IntegerLSTM",
+    "IntegerLSTMGeneralLayer",
     "IntegerLSTMLayer",
     "IntegerLinear",
     "IntegerNorm",
