@@ -157,7 +157,11 @@ class Simulation:
         """
         fitted = self.phase == "frozen"
         have = self.tables.get(key)
-        if have is None or (have.grid, have.out, have.fitted) != (grid, out, fitted):
+        wanted = (grid, out, fitted, like.device, like.dtype)
+        if (
+            have is None
+            or (have.grid, have.out, have.fitted, have.values.device, have.values.dtype) != wanted
+        ):
             function = FUNCTIONS[fn] if isinstance(fn, str) else fn
             histogram = seen.histogram if isinstance(seen, Observer) else seen
             have = self._make_table(function, grid, out, histogram, fitted, like)
