@@ -12,6 +12,8 @@ from irnn_tvm.ops.qparams import QParams, multiplier
 from irnn_tvm.quantization.rounding import Statistics, absorb, mean_shift, round_weights
 
 BIAS_LIMIT = 1 << 30
+# Accumulator units of the largest bias of a matrix that is 0 everywhere.
+BIAS_STEPS = 1 << 24
 # Rows more than this factor finer than the coarsest of their gate contribute nothing at the output's
 # resolution; a floor keeps their multipliers at 11 bits or more.
 FINEST_ROW = 2.0**-20
@@ -92,7 +94,9 @@ def quantize_product(
     """int8 rows and int64 bias (zero point of x folded in) of y = x W^T + b. Raises AccumulatorOverflowError."""
     target = absorb(weight, statistics)
     units = row_units(target, x.scale)
-    units = fit_bias(floor_units(units, float(units.max())), bias)
+    # A matrix of zeros has no scale of its own; its bias must not be lost.
+    coarsest = float(units.max()) or float(np.abs(bias).max()) / BIAS_STEPS
+    units = fit_bias(floor_units(units, coarsest), bias)
     rows = quantize_rows(target, x.scale, units, statistics)
     real = bias + mean_shift(weight, rows.weight * (units / x.scale)[:, None], statistics)
     total = np.floor(real / units + 0.5).astype(np.int64) - x.zero_point * rows.sums()
