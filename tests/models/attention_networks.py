@@ -152,7 +152,11 @@ ATTENTION: dict[str, dict[str, object]] = {
     },
     "own-past": {
         "make": OwnPast,
-        "example": lambda b, t: (torch.randn(b, 6), torch.randn(b, 7, 8), torch.randint(0, 14, (b,))),
+        "example": lambda b, t: (
+            torch.randn(b, 6),
+            torch.tanh(torch.randn(b, 7, 8)),
+            torch.randint(0, 14, (b,)),
+        ),
         "streams": True,
         "steps": (1,),
     },

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from attention_trainables import ATTENTION
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -119,3 +120,4 @@ TRAINABLES: dict[str, Trainable] = {
     "elementwise": Trainable(Elementwise, _features()),
     "cells": Trainable(Cells, _cells),
 }
+TRAINABLES |= {name: Trainable(*pair) for name, pair in ATTENTION.items()}

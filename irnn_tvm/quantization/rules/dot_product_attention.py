@@ -50,14 +50,18 @@ class DotProduct:
                             y.zero_point, y.bits)  # fmt: skip
 
     def simulate(
-        self, sim: Simulation, op: Op, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None
+        self, sim: Simulation, op: Op, operands: list[Tensor], valid: Tensor | None, dropout: float = 0.0
     ) -> Tensor:
-        """Float result on the grid of `out`, for operands [..., T, size] of single heads on their grids."""
+        """Float result on the grid of `out`, for q, k, v [..., T, size] of single heads on their grids.
+
+        valid: bool, broadcastable to the scores. dropout: share of the weights that training drops.
+        """
+        q, k, v = operands
         if self.mask.causal:
             rows = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
             valid = rows if valid is None else valid & rows
         weights = simulate_weights(sim, q @ k.transpose(-1, -2) * self.scale, valid, op.label)
-        return sim.quantize(weights @ v, self.out)
+        return sim.quantize(F.dropout(weights, dropout) @ v, self.out)
 
 
 @Registry.register(functions=(F.scaled_dot_product_attention,))
@@ -99,9 +103,9 @@ class ScaledDotProductOp(Op):
 
     def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         values = [args[i] if len(args) > i else kwargs[n] for i, n in enumerate(("query", "key", "value"))]
-        q, k, v = (o.simulate(sim, x) for o, x in zip(self.operands, values, strict=True))
+        operands = [o.simulate(sim, x) for o, x in zip(self.operands, values, strict=True)]
         valid = args[3] if len(args) > 3 else kwargs.get("attn_mask")
-        return self.product.simulate(sim, self, q, k, v, valid)
+        return self.product.simulate(sim, self, operands, valid)
 
     def emit(self, emitter: Emitter) -> Any:
         rank = self.operands[0].node.meta["value"].dim()

@@ -114,7 +114,8 @@ class MultiheadAttentionOp(Op):
         q, k, v = (p.simulate(sim, self._part(args, kwargs, i), source) for p, i, source in parts)
         padding, _ = self._given(args, kwargs)
         valid = None if padding is None else ~padding[:, None, None, :]
-        context = self.product.simulate(sim, self, *(self._heads(t) for t in (q, k, v)), valid)
+        dropout = self.attention.dropout if self.attention.training else 0.0
+        context = self.product.simulate(sim, self, [self._heads(t) for t in (q, k, v)], valid, dropout)
         return self.out.simulate(sim, self._joined(context, q), self.product.out), None
 
     def _part(self, args: tuple[Any, ...], kwargs: dict[str, Any], index: int) -> Tensor:

@@ -1,0 +1,205 @@
+"""What is special about models with attention: explicit states, lengths, rows without a key, memory, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from attention_networks import ATTENTION
+from float_networks import NETWORKS, flat
+from torch import Tensor, nn
+
+import irnn_tvm
+import irnn_tvm.nn
+from irnn_tvm import IntegerModel, Library
+from irnn_tvm.compiler.compile_sources import compile_c_library
+from irnn_tvm.errors import InputError
+
+Quantized = Callable[[str], IntegerModel]
+TARGETS = ["host", "c", "cortex-m4"]
+# Least signal to noise ratio of every float output, in dB, on data that calibration did not see.
+SQNR = {
+    "attention-pooling": 38.0,
+    "transformer-block": 33.0,
+    "causal-attention": 29.0,
+    "attention-by-hand": 32.0,
+    "attention-decoder": 33.0,
+    "cross-attention": 37.0,
+    "own-past": 34.0,
+}
+
+
+def _build(
+    model: IntegerModel, target: str, folder: Path, require_tool: Callable[[str], str], **options: int
+) -> Library:
+    emulator = irnn_tvm.TARGETS[target].emulator
+    if emulator is not None:
+        require_tool(emulator.qemu)
+    library = irnn_tvm.build(model, target=target, out=folder / target, **options)
+    return compile_c_library(folder / target) if target == "c" else library
+
+
+def _arrays(tensors: tuple[Tensor, ...]) -> list[np.ndarray]:
+    return [t.to(torch.int32).numpy() if t.dtype == torch.int64 else t.numpy() for t in tensors]
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_close_to_the_float_model(name: str) -> None:
+    torch.manual_seed(5)
+    network = NETWORKS[name]
+    model = network.make().eval()
+    integer = irnn_tvm.quantize(model, [network.example(32, 12) for _ in range(8)])
+    inputs = network.example(16, 12)
+    with torch.no_grad():
+        exact, ours = flat(model(*inputs)), flat(integer.float_forward(*inputs))
+    for a, b in zip(exact, ours, strict=True):
+        if a.is_floating_point():
+            sqnr = 10 * torch.log10((a**2).sum() / ((a - b) ** 2).sum())
+            assert sqnr > SQNR[name], float(sqnr)
+        else:
+            assert torch.equal(a, b.to(a.dtype))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_decoder_attends_step_by_step(
+    target: str, quantized: Quantized, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """Token, hidden state and context go round; the encoder's memory and its lengths stay."""
+    model = quantized("attention-decoder")
+    library = _build(model, target, tmp_path, require_tool, batch=2)
+    memory, lengths = torch.randn(2, 13, 9), torch.tensor([13, 4])
+    start = torch.tensor([1, 2]), torch.zeros(2, 11), torch.zeros(2, 9), memory, lengths
+    token, h, context, memory, lengths = model.quantize_inputs(*start)
+    ours = _arrays((h, context))
+    stream = library.stream()
+    for _ in range(7):
+        logits, h, context, weights = model(token, h, context, memory, lengths)
+        got = stream.step(*_arrays((token,)), *ours, *_arrays((memory, lengths)))
+        for a, b in zip(got, (logits, h, context, weights), strict=True):
+            assert np.array_equal(a, b.numpy())
+        ours = [got[1], _as_input(model, got[2])]
+        h, context = torch.from_numpy(ours[0]), torch.from_numpy(ours[1])
+        token = logits.argmax(-1)
+
+
+def _as_input(model: IntegerModel, context: np.ndarray) -> np.ndarray:
+    """The context that came out, with the parameters of the context that goes in."""
+    spec, source = model.input_specs[2], model.output_specs[2]
+    assert spec.scale is not None
+    assert source.scale is not None
+    real = source.scale * (context.astype(np.float64) - (source.zero_point or 0))
+    q = np.clip(np.floor(real / spec.scale + 0.5) + (spec.zero_point or 0), -128, 127)
+    return q.astype(np.int8)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_memory_grows_beyond_its_capacity(
+    target: str, quantized: Quantized, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """Memory and length that come out go in again, through several rounds of forgetting; 7 rows are kept."""
+    model = quantized("own-past")
+    library = _build(model, target, tmp_path, require_tool, batch=2)
+    x, memory, length = model.quantize_inputs(torch.zeros(2, 6), torch.zeros(2, 7, 8), torch.zeros(2).long())
+    ours = _arrays((memory, length))
+    stream = library.stream()
+    for t in range(17):
+        (x, *_) = model.quantize_inputs(torch.randn(2, 6), torch.zeros(2, 7, 8), torch.zeros(2).long())
+        y, memory, length = model(x, memory, length)
+        got = stream.step(x.numpy(), *ours)
+        for a, b in zip(got, _arrays((y, memory, length)), strict=True):
+            assert np.array_equal(a, b)
+        ours = list(got[1:])
+        assert length.tolist() == [t + 1 if t < 13 else 7 + (t - 13) % 7] * 2
+
+
+def test_steps_over_a_memory_equal_a_run(quantized: Quantized, tmp_path: Path) -> None:
+    """Cross attention to a memory without time streams."""
+    model = quantized("cross-attention")
+    library = irnn_tvm.build(model, out=tmp_path / "out")
+    x, memory = _arrays(model.quantize_inputs(*NETWORKS["cross-attention"].example(1, 12)))
+    whole = library.run(x, memory)
+    stream = library.stream()
+    steps = [stream.step(np.ascontiguousarray(x[:, t : t + 1]), memory) for t in range(12)]
+    assert np.array_equal(np.concatenate(steps, axis=1), whole)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_sequence_without_keys_attends_to_nothing(
+    target: str, quantized: Quantized, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """Length 0: weights and context are the real value 0, whatever the memory holds."""
+    model = quantized("attention-decoder")
+    library = _build(model, target, tmp_path, require_tool, batch=1)
+    inputs = (torch.tensor([3]), torch.zeros(1, 11), torch.randn(1, 9), torch.randn(1, 13, 9))
+    integers = model.quantize_inputs(*inputs, torch.zeros(1).long())
+    got = library.run(*_arrays(integers))
+    for a, b in zip(got, model(*integers), strict=True):
+        assert np.array_equal(a, b.numpy())
+    specs = model.output_specs[2:]
+    for array, spec in zip(got[2:], specs, strict=True):
+        assert set(array.ravel().tolist()) == {spec.zero_point}
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "batch"),
+    [
+        ("attention-decoder", 14, 2),
+        ("attention-decoder", -1, 2),
+        ("own-past", 14, 1),
+        ("transformer-block", 6, 2),
+    ],
+)
+def test_lengths_beyond_the_memory_are_refused(
+    name: str, length: int, batch: int, quantized: Quantized, tmp_path: Path
+) -> None:
+    """An error code of the library, for fixed and for run-time numbers of keys; the largest length is accepted."""
+    model = quantized(name)
+    library = irnn_tvm.build(model, out=tmp_path / "out", batch=batch)
+    inputs = _arrays(model.quantize_inputs(*NETWORKS[name].example(batch, 5)))
+    inputs[-1][:] = max(0, length - 1)
+    library.run(*inputs)
+    inputs[-1][-1] = length
+    with pytest.raises(InputError, match="an index input is out of range"):
+        library.run(*inputs)
+
+
+@pytest.mark.emulator
+def test_lengths_are_checked_in_firmware(
+    quantized: Quantized, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    model = quantized("own-past")
+    library = _build(model, "cortex-m4", tmp_path, require_tool)
+    inputs = _arrays(model.quantize_inputs(*NETWORKS["own-past"].example(1, 1)))
+    inputs[-1][:] = 14
+    with pytest.raises(InputError, match="an index input is out of range"):
+        library.run(*inputs)
+
+
+def test_attention_needs_no_scores_in_memory(quantized: Quantized, tmp_path: Path) -> None:
+    """The arena of a Transformer block grows with T, not with its square."""
+    sizes = [
+        irnn_tvm.build(quantized("transformer-block"), out=tmp_path / str(t), max_seq_len=t).report[
+            "arena_bytes"
+        ]
+        for t in (128, 256, 512)
+    ]
+    assert sizes[2] - sizes[1] < 2.01 * (sizes[1] - sizes[0])
+
+
+class _Weights(nn.Module):
+    def forward(self, scores: Tensor) -> Tensor:
+        return torch.softmax(scores, 1)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_weights_are_an_output_like_any_other(bits: int) -> None:
+    config = irnn_tvm.QuantConfig(gate_bits=bits)
+    integer = irnn_tvm.quantize(_Weights(), [torch.randn(3, 5, 4) for _ in range(3)], config)
+    (x,) = integer.quantize_inputs(torch.randn(3, 5, 4))
+    spec, weights = integer.input_specs[0], integer.dequantize_outputs(integer(x))
+    exact = torch.softmax(torch.ops.irnn.dequantize(x, spec.scale, spec.zero_point), 1)
+    assert (weights - exact).abs().max() < (0.003 if bits == 8 else 0.001)
+    assert integer.output_specs[0].scale == (2.0**-8 if bits == 8 else 2.0**-15)
