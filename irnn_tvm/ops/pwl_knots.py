@@ -33,7 +33,7 @@ def best_starts(target: np.ndarray, weight: np.ndarray, pieces: int, out: QParam
     if size <= SHORT:
         return _shortest_path(rounded_losses(target, weight, out), pieces)
     loss = LineLoss(target, weight, out)
-    points = thin_out(target, weight, max(CANDIDATES, 2 * pieces))
+    points = thin_out(target, weight, max(CANDIDATES, pieces + CANDIDATES // 3))
     points[-1] = size  # a run ends before the next start
     a, b = np.triu_indices(points.size, 1)
     losses = np.full((points.size - 1, points.size), np.inf)
