@@ -49,6 +49,17 @@ def width(name: str, bits: int) -> Change:
     return lambda args: replace(args, inputs={**args.inputs, name: replace(args.inputs[name], bits=bits)})
 
 
+def longer(name: str, size: int, axis: int = -1) -> Change:
+    """A run-time input with another size along an axis."""
+
+    def change(args: Arguments) -> Arguments:
+        shape = list(args.inputs[name].shape)
+        shape[axis] = size
+        return replace(args, inputs={**args.inputs, name: replace(args.inputs[name], shape=tuple(shape))})
+
+    return change
+
+
 SLOPES = 1
 # All pieces start at the lowest input and rise as fast as they can.
 STEEP = torch.tensor([[-32768], [32767], [32767]], dtype=torch.int16)
@@ -99,6 +110,37 @@ CHANGES: list[tuple[str, Change, type[Exception], str]] = [
     ("gru-h5-reset-before", number(rh_shift=70), REFUSED, "shift 70"),
     ("gru-h5-reset-before", number(out_shift=0), REFUSED, "shift 0"),
     ("gru-h5-reset-before", filled("mult_ih", 0), REFUSED, "multiplier"),
+    ("layer_norm-8to8", number(eps=0), REFUSED, r"irnn\.layer_norm .* eps 0 is outside"),
+    (
+        "layer_norm-8to8",
+        number(eps=2**61 + 1),
+        REFUSED,
+        r"eps 2305843009213693953 is outside 1\.\.2305843009213693952",
+    ),
+    ("layer_norm-8to8", number(shift=0), REFUSED, "shift 0"),
+    ("layer_norm-8to8", number(out_zp=200), REFUSED, "zero point 200"),
+    ("layer_norm-16to16", number(out_zp=1), REFUSED, "zero point 1 is not supported for int16"),
+    (
+        "layer_norm-8to8",
+        constant("gamma", lambda g: g[:5]),
+        REFUSED,
+        r"gamma \(5,\) and beta \(37,\) do not fit 37",
+    ),
+    ("layer_norm-8to8", width("x", 32), REFUSED, "argument 0 is int32; supported: int8 or int16"),
+    ("layer_norm-one-feature", longer("x", 32769), OVERFLOW, "32769 features; .* up to 32768"),
+    ("mad_norm-8to8", number(eps=2**48 + 1), REFUSED, "eps 281474976710657 is outside"),
+    ("mean_pool-8to8-first", number(mult=0), REFUSED, "multiplier"),
+    ("mean_pool-8to8-first", number(shift=60), REFUSED, "shift 63 is outside"),
+    ("mean_pool-8to8-first", number(in_zp=128), REFUSED, "zero point 128"),
+    ("mean_pool-16to8", longer("x", 65536, axis=0), OVERFLOW, "over 65536 values can reach 2147483648"),
+    ("avg_pool1d-2", number(shift=63), REFUSED, "shift 63"),
+    ("avg_pool1d-2", number(kernel=0), REFUSED, "kernel 0, stride 2, padding 0"),
+    ("avg_pool1d-padding", number(padding=3), REFUSED, "at most half of the kernel"),
+    ("max_pool1d-padding", number(padding=3), REFUSED, "at most half of the kernel"),
+    ("max_pool-8-first", width("x", 32), REFUSED, "argument 0 is int32"),
+    ("argmax-8-first", width("x", 32), REFUSED, "argument 0 is int32"),
+    ("topk-8-1", number(k=0), REFUSED, "the 0 largest of 9 values"),
+    ("topk-8-1", number(k=10), REFUSED, "the 10 largest of 9 values"),
 ]
 
 

@@ -100,6 +100,54 @@ def recurrent(draw: Any, state: str) -> dict[str, Any]:
     }
 
 
+@st.composite
+def norm(draw: Any) -> dict[str, Any]:
+    bits, to = draw(NARROW), draw(NARROW)
+    shape = (*draw(SHAPES), draw(st.integers(1, 90)))
+    eps = 2 ** draw(st.integers(0, 40))
+    return {"bits": bits, "to": to, "shape": shape, "eps": eps, "out_zp": draw(zero_point(to)),
+            "gain": 2.0 ** draw(st.integers(-4, 5))}  # fmt: skip
+
+
+@st.composite
+def pool(draw: Any) -> dict[str, Any]:
+    bits, to = draw(NARROW), draw(NARROW)
+    shape = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple))
+    zps = {"in_zp": draw(zero_point(bits)), "out_zp": draw(zero_point(to))}
+    dim = draw(st.integers(-len(shape), len(shape) - 1))
+    return {
+        "bits": bits,
+        "to": to,
+        "shape": shape,
+        "dim": dim,
+        "gain": 2.0 ** draw(st.integers(-3, 4)),
+        **zps,
+    }
+
+
+@st.composite
+def search(draw: Any) -> dict[str, Any]:
+    shape = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple))
+    return {"bits": draw(NARROW), "shape": shape, "dim": draw(st.integers(-len(shape), len(shape) - 1))}
+
+
+@st.composite
+def best(draw: Any) -> dict[str, Any]:
+    shape = (*draw(SHAPES), draw(st.integers(1, 30)))
+    return {"bits": draw(NARROW), "shape": shape, "k": draw(st.integers(1, shape[-1]))}
+
+
+@st.composite
+def window(draw: Any, average: bool) -> dict[str, Any]:
+    kernel = draw(st.integers(1, 6))
+    found = {"bits": draw(NARROW), "kernel": kernel, "stride": draw(st.integers(1, 4)),
+             "padding": draw(st.integers(0, kernel // 2)), "batch": draw(st.integers(1, 3))}  # fmt: skip
+    if not average:
+        return found | {"dilation": draw(st.integers(1, 3))}
+    to = draw(NARROW)
+    return found | {"to": to, "in_zp": draw(zero_point(found["bits"])), "out_zp": draw(zero_point(to))}
+
+
 OPERATORS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "lstm": recurrent("cell"),
     "gru": st.builds(lambda s, after: {**s, "reset_after": after}, recurrent("state"), st.booleans()),
@@ -109,6 +157,14 @@ OPERATORS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "conv1d": conv1d(),
     "add": elementwise(),
     "mul": elementwise(),
+    "layer_norm": norm(),
+    "mad_norm": norm(),
+    "mean_pool": pool(),
+    "max_pool": search(),
+    "argmax": search(),
+    "topk": best(),
+    "avg_pool1d": window(True),
+    "max_pool1d": window(False),
 }
 CASES = st.lists(
     st.sampled_from(list(OPERATORS)).flatmap(lambda op: st.tuples(st.just(op), OPERATORS[op])),
