@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from attention_trainables import ATTENTION
+from norm_trainables import NORMS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -120,4 +121,4 @@ TRAINABLES: dict[str, Trainable] = {
     "elementwise": Trainable(Elementwise, _features()),
     "cells": Trainable(Cells, _cells),
 }
-TRAINABLES |= {name: Trainable(*pair) for name, pair in ATTENTION.items()}
+TRAINABLES |= {name: Trainable(*pair) for name, pair in (ATTENTION | NORMS).items()}
