@@ -80,7 +80,9 @@ def beam_search(
                 entry[1] = float(np.logaddexp(entry[1], before + step[number]))
         ranked = sorted(
             following,
-            key=lambda prefix: float(np.logaddexp(*following[prefix])) + added[prefix],
+            key=lambda prefix: (
+                float(np.logaddexp(following[prefix][0], following[prefix][1])) + added[prefix]
+            ),
             reverse=True,
         )
         beams = {prefix: (following[prefix][0], following[prefix][1]) for prefix in ranked[:width]}

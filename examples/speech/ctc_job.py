@@ -41,18 +41,15 @@ class CtcJob:
     device: str = "cpu"
     metric: str = GREEDY
     recipe: str = field(default=RECIPE, init=False)
+    size: str = field(init=False)
+    data: str = field(init=False)
 
-    @property
-    def size(self) -> str:
-        return self.settings.name
+    def __post_init__(self) -> None:
+        self.size, self.data = self.settings.name, self.corpus.description
 
     @property
     def network(self) -> Network:
         return self.settings.ctc
-
-    @property
-    def data(self) -> str:
-        return self.corpus.description
 
     def train_float(self, folder: Path, resume: bool, say: Say) -> tuple[nn.Module, float]:
         network = self.network
@@ -69,7 +66,8 @@ class CtcJob:
     def calibration(self, model: nn.Module) -> list[Any]:
         batches = evaluation_batches(self.corpus.train, self.network, 8)
         chosen = np.linspace(0, len(batches) - 1, min(CALIBRATION_BATCHES, len(batches))).astype(int)
-        return [batches[place].features for place in chosen]
+        device = next(model.parameters()).device
+        return [batches[place].features.to(device) for place in chosen]
 
     def qat_task(self, model: nn.Module) -> CtcTask:
         return CtcTask(self.corpus, self.settings, self.network, self.seed + 1)
@@ -107,8 +105,12 @@ def library_logits(library: Library) -> Callable[[Batch], np.ndarray]:
     features_in, logits_out = library.inputs[0], library.outputs[0]
 
     def logits(batch: Batch) -> np.ndarray:
-        rows = [library.run(features_in.quantize(row[None])) for row in batch.features.numpy()]
-        return np.concatenate([logits_out.dequantize(row) for row in rows])
+        rows = []
+        for row in batch.features.numpy():
+            result = library.run(features_in.quantize(row[None]))
+            assert not isinstance(result, tuple)  # the model has one output
+            rows.append(logits_out.dequantize(result))
+        return np.concatenate(rows)
 
     return logits
 

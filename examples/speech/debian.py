@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import shutil
 import subprocess
 import tarfile
@@ -83,7 +84,7 @@ def extract(archive: Path, into: Path, wanted: Callable[[str], bool]) -> int:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(stream.read())
                 count += 1
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, lzma.LZMAError) as error:
         raise BuildError(f"{archive.name} is damaged: {error}") from error
     return count
 
@@ -99,6 +100,8 @@ def _data_member(archive: Path) -> bytes:
         name = header[:16].decode("ascii", "replace").strip().rstrip("/")
         size = int(header[48:58])
         position += _HEADER
+        if position + size > len(raw):
+            raise BuildError(f"{archive.name} is damaged: it ends inside of {name}")
         if name.startswith("data.tar"):
             return raw[position : position + size]
         position += size + size % 2

@@ -32,7 +32,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Settings:
-    """One size of the recipe. clips: how many training clips are used (None: all), speeds: of augmentation."""
+    """One size of the recipe.
+
+    clips, tested: how many clips are trained with, and validated and tested with each (None: all). speeds: how many of
+    corpus.SPEEDS training draws from. beam: texts that a beam search keeps.
+    """
 
     name: str
     ctc: Network
@@ -48,10 +52,10 @@ class Settings:
 QUICK = Settings(
     name="quick",
     ctc=Network(
-        float_loop=LoopSettings(epochs=4, learning_rate=3e-3, warmup=20, clip=5.0),
+        float_loop=LoopSettings(epochs=16, learning_rate=4e-3, warmup=20, clip=5.0),
         qat_loop=LoopSettings(epochs=1, learning_rate=2e-4, clip=1.0),
         framing=Framing(4, 16),
-        hidden=48,
+        hidden=64,
         layers=2,
         dropout=0.1,
         batch=16,
@@ -70,7 +74,7 @@ QUICK = Settings(
         decoder=48,
     ),
     speeds=1,
-    clips=240,
+    clips=600,
     tested=40,
     beam=4,
 )

@@ -1,0 +1,257 @@
+"""The attention model through the stages: like `run_stages`, with an encoder and a decoder instead of one network."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import irnn_tvm
+from irnn_tvm.examples.speech.attention_library import KEYS, VALUES, LibraryRecognizer, recognize_all
+from irnn_tvm.examples.speech.batches import longest
+from irnn_tvm.examples.speech.ctc_job import CALIBRATION_BATCHES, GREEDY, RECIPE, observe_steps
+from irnn_tvm.examples.speech.data import Data
+from irnn_tvm.examples.speech.error_rate import character_error_rate
+from irnn_tvm.examples.speech.features import FeatureSettings
+from irnn_tvm.examples.speech.model import AttentionEncoder, DecoderStep, Recognizer
+from irnn_tvm.examples.speech.settings import Network, Settings
+from irnn_tvm.examples.speech.task import AttentionTask, evaluation_batches, recognize, teacher
+from irnn_tvm.examples.speech.text import CLASSES
+from irnn_tvm.examples.training.loop import fit
+from irnn_tvm.examples.training.results import Results, Row, commit
+from irnn_tvm.examples.training.stages import Say, Variant
+
+BEAM = "CER, beam"
+CALIBRATION_STEPS = 160  # calls of the decoder that its ranges are taken from
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The integer encoder and decoder of a variant, the seconds of training, and a note for the row."""
+
+    encoder: irnn_tvm.IntegerModel
+    decoder: irnn_tvm.IntegerModel
+    seconds: float
+    note: str = ""
+
+
+@dataclass
+class AttentionJob:
+    """One attention model with one seed."""
+
+    corpus: Data
+    settings: Settings
+    model: str
+    seed: int
+    device: str = "cpu"
+    recipe: str = RECIPE
+
+    @property
+    def network(self) -> Network:
+        return self.settings.attention
+
+    def run(
+        self,
+        variants: Iterable[Variant],
+        results: Results,
+        folder: Path,
+        resume: bool = True,
+        say: Say = print,
+    ) -> None:
+        """Trains, quantizes, builds and measures what has no row yet; resume=False does it all anew."""
+        wanted = [v for v in variants if not (resume and self._rows(results, v.stage, v.bits, v.pieces) == 2)]
+        known = resume and self._rows(results, "float", "32", 0) == 1
+        if not wanted and known:
+            return
+        model, seconds = self.train_float(folder / "float", resume, say)
+        if not known:
+            size = sum(
+                p.numel() * p.element_size()
+                for part in (model.encoder, model.decoder)
+                for p in part.parameters()
+            )
+            value = self.float_value(model)
+            results.add(self._row("float", "32", 0, GREEDY, value, size, seconds))
+            say(f"{self.model}, seed {self.seed}: float {value:.2f}")
+        for variant in wanted:
+            parts = self.integer(model, variant, folder, resume, say)
+            libraries = self.build(parts)
+            size = sum(int(part.report["weight_bytes"]) for part in (libraries.encoder, libraries.decoder))
+            for metric, width in ((GREEDY, 1), (BEAM, self.settings.beam)):
+                value = self.library_value(libraries, width)
+                results.add(
+                    self._row(
+                        variant.stage,
+                        variant.bits,
+                        variant.pieces,
+                        metric,
+                        value,
+                        size,
+                        parts.seconds,
+                        parts.note,
+                    )
+                )
+                say(
+                    f"{self.model}, seed {self.seed}: {variant.stage} {variant.bits} bits, "
+                    f"{variant.pieces} pieces, {metric} {value:.2f}"
+                )
+
+    def train_float(self, folder: Path, resume: bool, say: Say) -> tuple[Recognizer, float]:
+        """The model with the best validation error, in eval mode, and the seconds that it took."""
+        torch.manual_seed(self.seed)
+        model = build_model(self.network).to(self.device)
+        task = AttentionTask(self.corpus, self.settings, self.network, self.seed)
+        progress = fit(
+            task, model, self.network.float_loop, folder, resume, say=say, title=f"{self.model}, float"
+        )
+        return model, progress.seconds
+
+    def float_value(self, model: Recognizer) -> float:
+        batches = evaluation_batches(self.corpus.test, self.network)
+        got = [text for batch in batches for text in recognize(model, batch)]
+        return character_error_rate(got, [text for batch in batches for text in batch.texts])
+
+    def integer(
+        self, model: Recognizer, variant: Variant, folder: Path, resume: bool = True, say: Say = print
+    ) -> Parts:
+        """Both integer halves: quantized after training, or trained as twins that see each other's roundings."""
+        if variant.stage == "ptq":
+            began = time.perf_counter()
+            features, calls = self.calibration(model.cpu())
+            encoder = irnn_tvm.quantize(model.encoder, features, variant.quant())
+            decoder = irnn_tvm.quantize(model.decoder, calls, variant.quant())
+            return Parts(encoder, decoder, time.perf_counter() - began)
+        torch.manual_seed(self.seed)
+        model = copy.deepcopy(model).to(self.device)
+        config = irnn_tvm.QatConfig(
+            quant=variant.quant(), observe_steps=observe_steps(self.corpus, self.network)
+        )
+        recordings, call = self.example(model)
+        encoder_twin = irnn_tvm.prepare_qat(model.encoder, config, example=recordings)
+        decoder_twin = irnn_tvm.prepare_qat(model.decoder, config, example=call)
+        twin = Recognizer(encoder_twin, decoder_twin, model.helper, model.hidden)
+
+        def after_step(loss: Tensor) -> None:
+            encoder_twin.step(loss)
+            decoder_twin.step(loss)
+
+        progress = fit(
+            AttentionTask(self.corpus, self.settings, self.network, self.seed + 1),
+            twin,
+            self.network.qat_loop,
+            folder / variant.folder,
+            resume,
+            after_step=after_step,
+            say=say,
+            title=f"{self.model}, QAT {variant.bits} bits, {variant.pieces} pieces",
+            select_best=False,
+        )
+        encoder, decoder = irnn_tvm.convert(encoder_twin), irnn_tvm.convert(decoder_twin)
+        return Parts(encoder, decoder, progress.seconds, f"{progress.steps} steps")
+
+    @torch.no_grad()
+    def example(self, model: Recognizer) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One call of each half: from the example a twin knows its graph, also when it resumes and trains no more."""
+        batches = evaluation_batches(self.corpus.train, self.network, 2)
+        features = next(batch.features for batch in batches if len(batch.features) > 1).to(self.device)
+        keys, values = model.encoder(features)
+        lengths = torch.full((2,), keys.shape[1], dtype=torch.int32, device=self.device)
+        tokens = torch.zeros(2, 1, dtype=torch.long, device=self.device)
+        return features, (tokens, *model.start(values), keys, values, lengths)
+
+    @torch.no_grad()
+    def calibration(self, model: Recognizer) -> tuple[list[Tensor], list[tuple[Tensor, ...]]]:
+        """Features of training recordings, and calls of the decoder with the right characters before each."""
+        batches = evaluation_batches(self.corpus.train, self.network, 8)
+        places = np.linspace(0, len(batches) - 1, min(CALIBRATION_BATCHES, len(batches))).astype(int)
+        chosen = [batches[place] for place in places]
+        calls: list[tuple[Tensor, ...]] = []
+        for batch in chosen:
+            keys, values = model.encoder(batch.features)
+            lengths = torch.full((len(keys),), keys.shape[1], dtype=torch.int32)
+            state: tuple[Tensor, ...] = model.start(values)
+            tokens, _ = teacher(batch)
+            stride = max(1, tokens.shape[1] * len(chosen) // CALIBRATION_STEPS)
+            for place in range(tokens.shape[1]):
+                call = (tokens[:, place : place + 1], *state, keys, values, lengths)
+                if place % stride == 0:
+                    calls.append(call)
+                state = model.decoder(*call)[1:]
+        return [batch.features for batch in chosen], calls
+
+    def build(self, parts: Parts) -> LibraryRecognizer:
+        """Both libraries for this machine. The decoder's memory holds the longest test recording."""
+        steps = longest(self.corpus.test, self.network.framing)
+        parts.decoder.calibration_example = with_memory(parts.decoder, steps // 2)
+        encoder = irnn_tvm.build(
+            parts.encoder, target="host", name="speech_encoder", batch=1, max_seq_len=steps
+        )
+        decoder = irnn_tvm.build(parts.decoder, target="host", name="speech_decoder", batch=1, seq_len=1)
+        return LibraryRecognizer(encoder, decoder)
+
+    def library_value(self, libraries: LibraryRecognizer, width: int = 1) -> float:
+        batches = evaluation_batches(self.corpus.test, self.network)
+        got = recognize_all(libraries, batches, width)
+        return character_error_rate(got, [text for batch in batches for text in batch.texts])
+
+    def _rows(self, results: Results, stage: str, bits: str, pieces: int) -> int:
+        wanted = dict(
+            recipe=self.recipe, size=self.settings.name, model=self.model, seed=self.seed, stage=stage
+        )
+        return len(results.find(**wanted, bits=bits, pieces=pieces))
+
+    def _row(
+        self,
+        stage: str,
+        bits: str,
+        pieces: int,
+        metric: str,
+        value: float,
+        size: int,
+        seconds: float,
+        note: str = "",
+    ) -> Row:
+        return Row(
+            recipe=self.recipe,
+            size=self.settings.name,
+            model=self.model,
+            stage=stage,
+            bits=bits,
+            pieces=pieces,
+            metric=metric,
+            value=round(value, 4),
+            size_bytes=size,
+            seed=self.seed,
+            commit=commit(),
+            data=self.corpus.description,
+            seconds=round(seconds, 1),
+            note=note,
+        )
+
+
+def with_memory(decoder: irnn_tvm.IntegerModel, capacity: int) -> tuple[Tensor, ...]:
+    """The decoder's example for export with keys and values [B, capacity, ...]: a library has the example's sizes."""
+    example = list(decoder.calibration_example)
+    for place in (KEYS, VALUES):
+        tensor = example[place]
+        example[place] = tensor.new_full((len(tensor), capacity, tensor.shape[2]), 0)
+    return tuple(example)
+
+
+def build_model(network: Network) -> Recognizer:
+    """A new attention model with random weights."""
+    features = FeatureSettings().bands * network.framing.factor
+    encoder = AttentionEncoder(
+        features, network.hidden, network.layers, network.dropout, network.channels, network.attention
+    )
+    values = encoder.encoder.size
+    decoder = DecoderStep(
+        CLASSES, network.embedding, network.decoder, values, network.attention, network.dropout
+    )
+    return Recognizer(encoder, decoder, nn.Linear(values, CLASSES), network.decoder)
