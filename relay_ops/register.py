@@ -12,6 +12,7 @@ from . import (
     conv1d,
     embedding,
     gru,
+    gru_norm,
     layer_norm,
     linear,
     lstm,
@@ -24,6 +25,7 @@ from . import (
     mul,
     pwl,
     requantize,
+    rnn,
     softmax,
     topk,
 )
@@ -42,6 +44,7 @@ OPERATORS = {
         conv1d,
         embedding,
         gru,
+        gru_norm,
         layer_norm,
         linear,
         lstm,
@@ -54,6 +57,7 @@ OPERATORS = {
         mul,
         pwl,
         requantize,
+        rnn,
         softmax,
         topk,
     )

@@ -1,4 +1,4 @@
-"""Bounds of the recurrent variants: lstm_general. Formulas: docs/numerics.md, "Overflow bounds"."""
+"""Bounds of the recurrent variants: lstm_general, gru_norm, rnn. Formulas: docs/numerics.md, "Overflow bounds"."""
 
 from __future__ import annotations
 
@@ -202,4 +202,77 @@ def _mogrifier(r: Recurrent, rounds: int) -> None:
         base._wide(r.act * 255 * out, r.ints("mogrifier_out_shift")[number], f"{r.what} {part}")
 
 
-CHECKS = {"irnn.lstm_general": lstm_general}
+_GRU_WIDTHS: dict[str, tuple[int, ...]] = {
+    "x": (8,), "h0": (8, 16), "w_ih": (8,), "w_hh": (8,), "bias_ih": (32,), "bias_hh": (32,), "mult_ih": (32,),
+    "mult_hh": (32,), "gain_ih": (32,), "gain_hh": (32,), "gate_bias": (32,), "reset_bias": (32,), "tables": (16,),
+}  # fmt: skip
+
+
+def gru_norm(call: Any, what: str) -> None:
+    """Raises AccumulatorOverflowError or BuildError for a call outside the contract."""
+    r = Recurrent(call, what, _GRU_WIDTHS, ())
+    w_ih, w_hh = r.array("w_ih"), r.array("w_hh")
+    size = w_hh.shape[1]
+    rows_x = r.rows(w_ih, r.array("bias_ih"), "input product")
+    rows_h = r.rows(w_hh, r.array("bias_hh"), "state product")
+    r.gate_zero_points()
+    norm, shifts, eps = r.int("norm"), r.ints("norm_shift"), r.ints("norm_eps")
+    parts = (slice(0, 2 * size), slice(2 * size, 3 * size))
+    mults = (r.multiplier("mult_ih"), r.multiplier("mult_hh"))
+    for number, (bound, mult, rows) in enumerate(
+        (bound, mult, rows) for bound, mult in zip((rows_x, rows_h), mults, strict=True) for rows in parts
+    ):
+        norm_parameters(norm, eps[number], rows.stop - rows.start, what)
+        r.rescaled(bound[rows], mult[rows], shifts[number], "product before its norm")
+    unit = np.repeat([largest_unit(norm, 2 * size), largest_unit(norm, size)], (2 * size, size)).astype(
+        object
+    )
+    gain_x, gain_h = (signed(r.array(n), what).astype(object) * unit for n in ("gain_ih", "gain_hh"))
+    bias = signed(r.array("gate_bias"), what).astype(object) * (1 << UNIT_BITS)
+    reset = gain_h[parts[1]] + signed(r.array("reset_bias"), what).astype(object) * (1 << UNIT_BITS)
+    for value in reset:
+        base._wide(int(value), r.int("reset_shift"), f"{what} reset term")
+    base._mult(r.int("rn_mult"), what)
+    if r.act << 15 > base.INT32:
+        raise AccumulatorOverflowError(f"{what}: r * hn can leave int32")
+    gated = (r.act << 15) * r.int("rn_mult")
+    for row in range(3 * size):
+        total = gain_x[row] + bias[row] + (gain_h[row] if row < 2 * size else gated)
+        base._wide(int(total), r.ints("gate_shift")[row // size], f"{what} gate row {row}")
+    tables = r.tables(3)
+    state_bits = r.int("state_bits")
+    base._zero_point(state_bits, r.int("state_zp"), what)
+    state = 1 << (15 if state_bits == 16 else 8)
+    low, high = base._table_range(tables[1], r.ints("table_shift")[1], r.gate_bits)
+    one, z_zp = r.int("z_one"), r.ints("act_zp")[1]
+    rest = max(abs(one - (low - z_zp)), abs(one - (high - z_zp)))
+    if rest * r.act > base.INT32 or r.act * state > base.INT32:
+        raise AccumulatorOverflowError(f"{what}: the state update can leave int32")
+    for name in ("n_mult", "h_mult", "out_mult"):
+        base._mult(r.int(name), what)
+    update = rest * r.act * r.int("n_mult") + r.act * state * r.int("h_mult")
+    base._wide(update, r.int("state_shift"), f"{what} state")
+    base._zero_point(8, r.int("out_zp"), what)
+    base._wide(state * r.int("out_mult"), r.int("out_shift"), f"{what} output")
+
+
+_RNN_WIDTHS: dict[str, tuple[int, ...]] = {
+    "x": (8,), "h0": (8,), "w_ih": (8,), "w_hh": (8,), "bias": (32,), "mult_ih": (32,), "mult_hh": (32,),
+    "table": (16,),
+}  # fmt: skip
+
+
+def rnn(call: Any, what: str) -> None:
+    """Raises AccumulatorOverflowError or BuildError for a call outside the contract."""
+    r = Recurrent(call, what, _RNN_WIDTHS, ("table",))
+    rows_x = r.rows(r.array("w_ih"), r.array("bias"), "input product")
+    rows_h = r.rows(r.array("w_hh"), None, "state product")
+    m_ih, m_hh = r.multiplier("mult_ih"), r.multiplier("mult_hh")
+    for row, (a, ma, b, mb) in enumerate(zip(rows_x, m_ih, rows_h, m_hh, strict=True)):
+        base._wide(int(a) * int(ma) + int(b) * int(mb), r.int("shift"), f"{what} row {row}")
+    base._zero_point(r.gate_bits if r.has("table") else 8, r.int("zp"), what)
+    if r.has("table"):
+        base._tables(r.array("table")[None], [r.int("table_shift")], what)
+
+
+CHECKS = {"irnn.lstm_general": lstm_general, "irnn.gru_norm": gru_norm, "irnn.rnn": rnn}

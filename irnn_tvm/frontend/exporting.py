@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from irnn_tvm.quantization import IntegerModel
 
 # Positions of the recurrent ops' initial states, [B, H] each, among their arguments.
-STATE_ARGS = {"irnn.lstm": (1, 2), "irnn.gru": (1,), "irnn.lstm_general": (1, 2)}
+STATE_ARGS = {"irnn.lstm": (1, 2), "irnn.gru": (1,), "irnn.lstm_general": (1, 2), "irnn.gru_norm": (1,), "irnn.rnn": (1,)}
 
 # Without a recurrent op, time is the last axis [B, C, T] of these.
 OVER_TIME = ("irnn.conv1d", "irnn.avg_pool1d", "irnn.max_pool1d")
@@ -143,9 +143,10 @@ def _symbols(program: torch.export.ExportedProgram) -> tuple[str | None, frozens
             if name(shape[2]) is not None:
                 return name(shape[2]), frozenset({name(shape[0])})
     for node in program.graph.nodes:
-        if node.op == "call_function" and _target(node) == "irnn.attention":
+        if node.op == "call_function" and _target(node) in ("irnn.attention", "irnn.matmul"):
             shape = node.args[0].meta["val"].shape
-            return name(shape[1]), frozenset({name(shape[0])})
+            if len(shape) > 2:  # [B, ..., T, features]; a product with weights [B, ..., 1, T]
+                return name(shape[-2]) or name(shape[-1]), frozenset({name(shape[0])})
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
             shape = node.meta["val"].shape

@@ -15,6 +15,7 @@ from irnn_tvm.ops.concat import concat
 from irnn_tvm.ops.conv1d import conv1d
 from irnn_tvm.ops.embedding import embedding
 from irnn_tvm.ops.gru import gru
+from irnn_tvm.ops.gru_norm import gru_norm
 from irnn_tvm.ops.layer_norm import layer_norm
 from irnn_tvm.ops.linear import linear
 from irnn_tvm.ops.lstm import lstm
@@ -30,6 +31,7 @@ from irnn_tvm.ops.pwl_fit import PwlTable, fit
 from irnn_tvm.ops.qparams import QParams, multiplier
 from irnn_tvm.ops.quantize import dequantize, quantize
 from irnn_tvm.ops.requantize import requantize
+from irnn_tvm.ops.rnn import rnn
 from irnn_tvm.ops.softmax import softmax
 from irnn_tvm.ops.topk import topk
 
@@ -49,6 +51,7 @@ __all__ = [
     "embedding",
     "fit",
     "gru",
+    "gru_norm",
     "layer_norm",
     "linear",
     "lstm",
@@ -63,6 +66,7 @@ __all__ = [
     "pwl",
     "quantize",
     "requantize",
+    "rnn",
     "softmax",
     "topk",
 ]

@@ -17,7 +17,7 @@ Array = npt.NDArray[np.integer]
 # variant of the run-time inputs -> case -> outputs
 Outputs = dict[str, dict[str, tuple[Array, ...]]]
 VARIANTS = ("random", "ramp", "lowest", "highest", "alternating", "zeros")
-OUTPUT_COUNTS = {"append": 2, "topk": 2, "lstm": 3, "lstm_general": 3, "gru": 2}
+OUTPUT_COUNTS = {"append": 2, "topk": 2, "lstm": 3, "lstm_general": 3, "gru_norm": 2, "rnn": 2, "gru": 2}
 
 
 class Bundle(nn.Module):

@@ -48,4 +48,41 @@ LSTM_GENERAL: dict[str, Mapping[str, Any]] = {
                                       cell_norm="layer", constant_state=True),
 }  # fmt: skip
 
-VARIANTS: dict[str, dict[str, Mapping[str, Any]]] = {"lstm_general": LSTM_GENERAL}
+GRU_NORM: dict[str, Mapping[str, Any]] = {
+    "h5": dict(x=3, h=5),
+    "h1": dict(x=1, h=1),
+    "h33-batch3": dict(x=17, h=33, batch=3),
+    "one-step": dict(x=5, h=9, steps=1),
+    "reverse": dict(x=7, h=12, reverse=True),
+    "gates8": dict(x=7, h=12, gate_bits=8),
+    "all8-batch3": dict(x=5, h=9, gate_bits=8, state_bits=8, state_zp=-7, batch=3),
+    "constant-rows": dict(x=5, h=9, weight=0),
+    "constant-state": dict(x=5, h=9, constant_state=True),
+    "saturating": dict(x=9, h=11, gain=64),
+    "mad": dict(x=5, h=16, norm="mad"),
+    "mad-h1": dict(x=3, h=1, norm="mad"),
+    "mad-all8-reverse": dict(x=5, h=9, norm="mad", gate_bits=8, state_bits=8, state_zp=127, reverse=True),
+    "mad-constant-rows": dict(x=5, h=9, norm="mad", weight=0),
+}
+
+RNN: dict[str, Mapping[str, Any]] = {
+    f"{name}-{function}": {**settings, "function": function}
+    for function in ("tanh", "relu")
+    for name, settings in {
+        "h1": dict(x=1, h=1, gain=0.25),
+        "h4": dict(x=3, h=4),
+        "h33": dict(x=17, h=33),
+        "batch3": dict(x=5, h=9, batch=3),
+        "one-step": dict(x=5, h=9, steps=1),
+        "reverse": dict(x=7, h=12, reverse=True),
+        "gates8": dict(x=7, h=12, gate_bits=8),
+        "constant-state": dict(x=5, h=9, constant_state=True),
+        "saturating": dict(x=9, h=11, gain=64),
+    }.items()
+}
+
+VARIANTS: dict[str, dict[str, Mapping[str, Any]]] = {
+    "lstm_general": LSTM_GENERAL,
+    "gru_norm": GRU_NORM,
+    "rnn": RNN,
+}

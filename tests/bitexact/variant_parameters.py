@@ -136,4 +136,89 @@ def _lstm_general(
     return Arguments(inputs, constants, numbers)  # type: ignore[arg-type]
 
 
-MAKERS: dict[str, Callable[..., Arguments]] = {"lstm_general": _lstm_general}
+def _gru_norm(
+    rng: np.random.Generator,
+    *,
+    x: int,
+    h: int,
+    batch: int = 1,
+    steps: int = 5,
+    reverse: bool = False,
+    gate_bits: int = 16,
+    state_bits: int = 16,
+    state_zp: int = 0,
+    pieces: int = 32,
+    gain: float = 1.0,
+    constant_state: bool = False,
+    norm: str = "layer",
+    weight: int | None = None,
+) -> Arguments:
+    g = _gates(rng, ("sigmoid", "sigmoid", "tanh"), x, h, gate_bits, pieces, gain, None)
+    state = 2.0**-7 if state_bits == 8 else 2.0**-15
+    (n_mult, h_mult), state_shift = multiplier(np.array([g.sigmoid * g.tanh / state, g.sigmoid]))
+    out_mult, out_shift = multiplier(state * 2**7)
+    constants = dict(g.constants)
+    constants["bias_ih"] = constants.pop("bias")
+    constants["bias_hh"] = _tensor(rng.integers(-3000, 3001, 3 * h), 32)
+    if weight is not None:
+        constants |= {k: constants[k] * 0 + weight for k in ("w_ih", "w_hh", "bias_ih", "bias_hh")}
+    gate_shift, reset_shift = [30, 29, 28], 30
+    for name, last in (("gain_ih", 28), ("gain_hh", reset_shift), ("gate_bias", 28)):
+        bits = (gate_bits, gate_bits, 16 if name == "gain_hh" else gate_bits)
+        parts = [_gain(rng, h, b, s).numpy() for b, s in zip(bits, (*gate_shift[:2], last), strict=True)]
+        constants[name] = _tensor(np.concatenate(parts), 32)
+    constants["reset_bias"] = _gain(rng, h, 16, reset_shift)
+    constants["tables"] = g.tables
+    inputs = {"x": Input((steps, batch, x)), "h0": Input((batch, h), state_bits)}
+    if constant_state:
+        _fix_states(inputs, constants, rng)
+    numbers = {
+        **{"norm": NORMS[norm], "norm_shift": [_shift_for(d, 16, 25.5, gain) for d in (x, x, h, h)]},
+        **{"norm_eps": [int(e) for e in rng.integers(1, 3000, 4)]},
+        **{"gate_shift": gate_shift, "gate_zp": g.gate_zp, "gate_bits": gate_bits},
+        **{"table_shift": g.table_shift, "act_zp": g.act_zp, "reset_shift": reset_shift},
+        # r * hn reaches the pre-activation with half of hn's own size when r is 1.
+        **{"rn_mult": round(0.5 * g.sigmoid * 2.0 ** (gate_shift[2] - (16 - gate_bits)))},
+        **{"z_one": round(1 / g.sigmoid), "n_mult": int(n_mult), "h_mult": int(h_mult)},
+        **{"state_shift": state_shift, "state_zp": state_zp, "state_bits": state_bits},
+        **{"out_mult": int(out_mult), "out_shift": out_shift, "out_zp": -9, "reverse": reverse},
+    }
+    return Arguments(inputs, constants, numbers)
+
+
+def _rnn(
+    rng: np.random.Generator,
+    *,
+    x: int,
+    h: int,
+    function: str,
+    batch: int = 1,
+    steps: int = 6,
+    reverse: bool = False,
+    gate_bits: int = 16,
+    gain: float = 1.0,
+    constant_state: bool = False,
+) -> Arguments:
+    g = _gates(rng, ("tanh",), x, h, gate_bits, 32, gain, None)
+    constants = dict(g.constants)
+    del constants["w_hh"]
+    constants["w_hh"] = _weights(rng, (h, h))
+    inputs = {"x": Input((steps, batch, x)), "h0": Input((batch, h))}
+    numbers: dict[str, Any] = {"zp": g.gate_zp[0], "table_shift": 0, "shift": g.gate_shift[0]}
+    if function == "relu":
+        numbers |= {"table": None, "zp": -11, "shift": _shift_for(2 * max(x, h), 8, 25.5, gain)}
+    else:
+        source = QParams(8 / 127, g.gate_zp[0], 8) if gate_bits == 8 else QParams(8 / 32767, 0, 16)
+        table = table_of("tanh", 32, source, 8)
+        constants["table"] = _tensor(table.table, 16)
+        numbers["table_shift"] = table.shift
+    if constant_state:
+        _fix_states(inputs, constants, rng)
+    return Arguments(inputs, constants, numbers | {"gate_bits": gate_bits, "reverse": reverse})
+
+
+MAKERS: dict[str, Callable[..., Arguments]] = {
+    "lstm_general": _lstm_general,
+    "gru_norm": _gru_norm,
+    "rnn": _rnn,
+}
