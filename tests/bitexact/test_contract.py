@@ -60,6 +60,17 @@ def longer(name: str, size: int, axis: int = -1) -> Change:
     return change
 
 
+def shape(name: str, sizes: tuple[int, ...]) -> Change:
+    """A run-time input of another shape; inputs of an attention keep as many features as each other."""
+    return lambda args: replace(
+        args,
+        inputs={
+            k: replace(v, shape=(*v.shape[:-1], sizes[-1])) if len(v.shape) == len(sizes) else v
+            for k, v in (args.inputs | {name: replace(args.inputs[name], shape=sizes)}).items()
+        },
+    )
+
+
 SLOPES = 1
 # All pieces start at the lowest input and rise as fast as they can.
 STEEP = torch.tensor([[-32768], [32767], [32767]], dtype=torch.int16)
@@ -110,6 +121,43 @@ CHANGES: list[tuple[str, Change, type[Exception], str]] = [
     ("gru-h5-reset-before", number(rh_shift=70), REFUSED, "shift 70"),
     ("gru-h5-reset-before", number(out_shift=0), REFUSED, "shift 0"),
     ("gru-h5-reset-before", filled("mult_ih", 0), REFUSED, "multiplier"),
+    ("softmax-lengths", number(mult=0), REFUSED, "multiplier"),
+    ("softmax-lengths", number(shift=63), REFUSED, "shift 63"),
+    ("softmax-lengths", number(out_bits=32), REFUSED, "weights are int8 or int16"),
+    ("softmax-lengths", width("x", 32), REFUSED, "argument 0 is int32; supported: int8 or int16"),
+    ("softmax-lengths", width("lengths", 16), REFUSED, "argument 1 is int16; supported: int32"),
+    ("softmax-lengths", constant("table", lambda t: STEEP.expand_as(t)), OVERFLOW, "table 0 can leave int32"),
+    ("attention-three-heads", number(heads=5), REFUSED, "5 heads do not divide 12 features"),
+    ("attention-three-heads", number(heads=0), REFUSED, "0 heads do not divide"),
+    ("attention-three-heads", number(q_zp=128), REFUSED, "zero point 128"),
+    ("attention-three-heads", number(v_zp=-129), REFUSED, "zero point -129"),
+    ("attention-three-heads", number(out_mult=0), REFUSED, "multiplier"),
+    ("attention-three-heads", number(out_shift=0), REFUSED, "shift 0"),
+    ("attention-three-heads", number(mult=2**31), REFUSED, "multiplier"),
+    ("attention-three-heads", number(table_shift=15), REFUSED, "shift 15"),
+    ("attention-three-heads", width("k", 16), REFUSED, "argument 1 is int16; supported: int8"),
+    ("attention-to16", number(out_zp=1), REFUSED, "zero point 1 is not supported for int16"),
+    (
+        "attention-one-head",
+        shape("q", (2, 5, 132000)),
+        OVERFLOW,
+        r"irnn\.attention .* a score can reach 2\d{9}",
+    ),
+    ("matmul-16-8", number(a_zp=1), REFUSED, "zero point 1 is not supported for int16"),
+    ("matmul-16-8", number(shift=0), REFUSED, "shift 0"),
+    ("matmul-8-8", width("b", 32), REFUSED, "argument 1 is int32"),
+    ("matmul-8-8", number(mult=-1), REFUSED, "multiplier"),
+    ("append-8", width("x", 16), REFUSED, "argument 2 is int16; supported: int8"),
+    ("append-8", width("length", 16), REFUSED, "argument 1 is int16; supported: int32"),
+    ("additive_scores-16-16", number(q_mult=0), REFUSED, "multiplier"),
+    ("additive_scores-16-16", number(pre_shift=0), REFUSED, "shift 0"),
+    ("additive_scores-16-16", number(k_zp=1), REFUSED, "zero point 1 is not supported for int16"),
+    (
+        "additive_scores-16-16",
+        constant("table", lambda t: STEEP.expand_as(t)),
+        OVERFLOW,
+        "table 0 can leave int32",
+    ),
     ("layer_norm-8to8", number(eps=0), REFUSED, r"irnn\.layer_norm .* eps 0 is outside"),
     (
         "layer_norm-8to8",

@@ -49,6 +49,13 @@ class DotProduct:
                             values.zero_point, mult, shift, table_shift, self.mask.causal, int(out_mult[0]), out_shift,
                             y.zero_point, y.bits)  # fmt: skip
 
+    def valid(self, q: Tensor, k: Tensor, given: Tensor | None) -> Tensor | None:
+        """`given` (bool, broadcastable to the scores), and no key after the query if this is causal."""
+        if not self.mask.causal:
+            return given
+        rows = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+        return rows if given is None else given & rows
+
     def simulate(
         self, sim: Simulation, op: Op, operands: list[Tensor], valid: Tensor | None, dropout: float = 0.0
     ) -> Tensor:
@@ -57,9 +64,7 @@ class DotProduct:
         valid: bool, broadcastable to the scores. dropout: share of the weights that training drops.
         """
         q, k, v = operands
-        if self.mask.causal:
-            rows = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
-            valid = rows if valid is None else valid & rows
+        valid = self.valid(q, k, valid)
         weights = simulate_weights(sim, q @ k.transpose(-1, -2) * self.scale, valid, op.label)
         return sim.quantize(F.dropout(weights, dropout) @ v, self.out)
 

@@ -14,6 +14,8 @@ from irnn_tvm.quantization.rules.dot_product_attention import DotProduct
 from irnn_tvm.quantization.rules.masks import check_shape, find_mask, merge
 from irnn_tvm.quantization.rules.projection import Projection, projection
 from irnn_tvm.quantization.rules.recurrent import reads
+from irnn_tvm.quantization.rules.softmax import new_weights
+from irnn_tvm.quantization.rules.visible_weights import VisibleWeights
 from irnn_tvm.quantization.slots import Mask, Value
 
 if TYPE_CHECKING:
@@ -32,10 +34,6 @@ class MultiheadAttentionOp(Op):
         module = self.attention
         if module.bias_k is not None or module.add_zero_attn:
             raise self.refuse("add_bias_kv and add_zero_attn are not supported")
-        if reads(self.node, (1,)):
-            raise self.refuse(
-                "its attention weights are read; supported: its first result, the attended values"
-            )
         nodes = [self.argument(i, name) for i, name in enumerate(PARTS)]
         sources = [self.slot(n, "product") for n in nodes]
         self.sources = sources
@@ -51,7 +49,18 @@ class MultiheadAttentionOp(Op):
         out = module.out_proj
         self.out: Projection = projection(self, "output_projection", lambda: (out.weight, out.bias), context)
         self.out.out.watch(self.node, (0,))
-        return self.out.out, None
+        self.visible = self._visible_weights()
+        return self.out.out, None if self.visible is None else self.visible.weights
+
+    def _visible_weights(self) -> VisibleWeights | None:
+        """What it takes to return the weights, if anybody reads them."""
+        if self.node.meta["value"][1] is None or not reads(self.node, (1,)):
+            return None
+        average = bool(self.argument(6, "average_attn_weights", True))
+        scores = self.planner.new_slot(f"{self.label} scores", bits=self.config.gate_bits)
+        weights = new_weights(self, f"{self.label} weights")
+        weights.watch(self.node, (1,))
+        return VisibleWeights(self.product, scores, weights, average)
 
     @property
     def attention(self) -> nn.MultiheadAttention:
@@ -98,6 +107,9 @@ class MultiheadAttentionOp(Op):
         x = [self._part(args, kwargs, i) for i in range(3)]
         q, k, v = (p.see(t) for p, t in zip(self.parts, x, strict=True))
         context = self._context(q, k, v, *self._given(args, kwargs))
+        if self.visible is not None:
+            scores = self._heads(q) @ self._heads(k).transpose(-1, -2) * self.product.scale
+            self.visible.scores.observer.update(scores)
         self.product.out.observer.update(context)
         self.out.observe(context)
 
@@ -115,8 +127,15 @@ class MultiheadAttentionOp(Op):
         padding, _ = self._given(args, kwargs)
         valid = None if padding is None else ~padding[:, None, None, :]
         dropout = self.attention.dropout if self.attention.training else 0.0
-        context = self.product.simulate(sim, self, [self._heads(t) for t in (q, k, v)], valid, dropout)
-        return self.out.simulate(sim, self._joined(context, q), self.product.out), None
+        operands = [self._heads(t) for t in (q, k, v)]
+        weights: Tensor | None = None
+        if self.visible is not None:
+            valid = self.product.valid(operands[0], operands[1], valid)
+            context, weights = self.visible.simulate(sim, self, operands, valid, dropout)
+            weights = weights.squeeze(0) if q.dim() == 2 else weights
+        else:
+            context = self.product.simulate(sim, self, operands, valid, dropout)
+        return self.out.simulate(sim, self._joined(context, q), self.product.out), weights
 
     def _part(self, args: tuple[Any, ...], kwargs: dict[str, Any], index: int) -> Tensor:
         found: Tensor = args[index] if len(args) > index else kwargs[PARTS[index]]
@@ -161,9 +180,14 @@ class MultiheadAttentionOp(Op):
             made = [emitter.graph.call_method("unsqueeze", (n, 0)) for n in made]
         elif swapped:
             made = [emitter.graph.call_method("transpose", (n, 0, 1)) for n in made]
-        y = self.product.emit(emitter, self, made[0], made[1], made[2])
+        weights: fx.Node | None = None
+        if self.visible is not None:
+            y, weights = self.visible.emit(emitter, self, made[0], made[1], made[2])
+            weights = emitter.graph.call_method("squeeze", (weights, 0)) if single else weights
+        else:
+            y = self.product.emit(emitter, self, made[0], made[1], made[2])
         if single:
             y = emitter.graph.call_method("squeeze", (y, 0))
         elif swapped:
             y = emitter.graph.call_method("transpose", (y, 0, 1))
-        return self.out.project(emitter, y, self.product.out), None
+        return self.out.project(emitter, y, self.product.out), weights
