@@ -55,7 +55,7 @@ STREAMS: dict[str, tuple[Callable[..., Any], str]] = {
     "maximum-over-time": (lambda x, g: ops.max_pool(x, -3), "the whole sequence is pooled"),
     "argmax-over-time": (lambda x, g: ops.argmax(x, 0), "the whole sequence is pooled"),
     "windows-over-time": (
-        lambda x, g: ops.avg_pool1d(x.permute(1, 2, 0), 2, 1, 0, 0, 1 << 29, 30, 0, 8),
+        lambda x, g: ops.avg_pool1d(x.permute(1, 2, 0), 3, 1, 1, 0, 1 << 28, 30, 0, 8),
         "a pooling window sees several time steps",
     ),
     "every-second-step": (

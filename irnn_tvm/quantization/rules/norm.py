@@ -111,18 +111,25 @@ class NormOp(Op):
         beta = zeros if self.bias is None else float_array(self.bias).reshape(-1)
         gains, offsets, shift = integer_affine(self.norm_kind, gamma, beta, y, self.label)
         eps = integer_eps(self.norm_kind, self.eps, self.features, x.scale, self.label)
-        as_int32 = [torch.from_numpy(v.astype(np.int32)) for v in (gains, offsets)]
-        return IntegerNorm(self.norm_kind, *as_int32, eps, shift, x.bits, y.zero_point, y.bits)
+        return IntegerNorm(
+            self.norm_kind,
+            torch.from_numpy(gains.astype(np.int32)),
+            torch.from_numpy(offsets.astype(np.int32)),
+            eps,
+            shift,
+            x.bits,
+            y.zero_point,
+            y.bits,
+        )
 
     def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert isinstance(self.value, Slot)
         if self.module is not None:
             return sim.quantize(self.module(*args, **kwargs), self.value)
         x = args[0] if args else kwargs["input"]
-        parts = [
-            None if a is None else sim.live(a) for a in (self.argument(2, "weight"), self.argument(3, "bias"))
-        ]
-        return sim.quantize(F.layer_norm(x, self.shape, *parts, self.eps), self.value)
+        weight, bias = (self.argument(p, n) for p, n in ((2, "weight"), (3, "bias")))
+        weight, bias = (None if a is None else sim.live(a) for a in (weight, bias))
+        return sim.quantize(F.layer_norm(x, self.shape, weight, bias, self.eps), self.value)
 
     def emit(self, emitter: Emitter) -> Any:
         x = emitter.env[self.argument(0, "input")]

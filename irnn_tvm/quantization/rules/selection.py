@@ -35,9 +35,9 @@ class _Selection(Op):
         node = self.argument(0, "input")
         self.scores = node
         before = self.planner.ops.get(node)
-        droppable = isinstance(before, SoftmaxOp) and order_only and before.mask is None and dim is not None
-        if droppable and int(self.plain(dim, "dim")) % node.meta["value"].dim() == before.dim:
-            self.scores = before.input
+        if isinstance(before, SoftmaxOp) and order_only and before.mask is None and dim is not None:
+            same_axis = int(self.plain(dim, "dim")) % node.meta["value"].dim() == before.dim
+            self.scores = before.input if same_axis else node
         self.dim = 0 if dim is None else int(self.plain(dim, "dim")) % self.scores.meta["value"].dim()
         return self.slot(self.scores, "pwl")
 
