@@ -30,6 +30,10 @@ class Exact:
         """A function of a tensor that integers round to the grid `name` first."""
         return FUNCTIONS[function](x)
 
+    def activate_onto(self, name: str, function: str, x: Tensor, target: str) -> Tensor:
+        """`activate` with a result on the grid of the point `target`."""
+        return self.point(target, self.activate(name, function, x))
+
     def activate_cell(self, x: Tensor) -> Tensor:
         """tanh of the cell state, which is on its grid already."""
         return torch.tanh(x)

@@ -21,7 +21,7 @@ from irnn_tvm.quantization.report import ReportRow
 from irnn_tvm.quantization.slots import Slot
 
 MEASURED_BATCHES = 32  # of more than that, an even selection is measured
-MEASURED = ("linear", "conv1d", "embedding", "pwl", "add", "mul", "lstm", "gru", "concat", "clamp",
+MEASURED = ("linear", "conv1d", "embedding", "pwl", "add", "mul", "lstm", "gru", "rnn", "concat", "clamp",
             "layer_norm", "mad_norm", "mean_pool", "avg_pool1d", "softmax", "matmul", "attention")  # fmt: skip
 WIDENED = ("requantize", "add", "mul", "mean_pool", "avg_pool1d")
 STATES = {(): "output", (0,): "output", (1,): "state", (1, 0): "hidden state", (1, 1): "cell state"}

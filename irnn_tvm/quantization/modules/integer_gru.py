@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,7 +89,7 @@ class IntegerGRU(nn.Module):
     """
 
     def __init__(
-        self, layers: list[list[IntegerGRULayer]], batch_first: bool, cell: bool, states: bool = True
+        self, layers: Sequence[Sequence[nn.Module]], batch_first: bool, cell: bool, states: bool = True
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.ModuleList(directions) for directions in layers)

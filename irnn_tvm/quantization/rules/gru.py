@@ -49,6 +49,15 @@ def _state_grid(bits: int) -> QParams:
     return QParams(2.0**-15, 0, 16)
 
 
+def state_slot(op: Op) -> Slot:
+    """The slot of a GRU's state, one for all of its layers."""
+    bits = op.config.gru_state_bits
+    fixed = _state_grid if bits == 16 else None
+    return op.planner.new_slot(
+        f"{op.label} state", tensor_class="hidden", bits=bits, fixed=fixed, fixed_until=1.0
+    )
+
+
 class GruLayer(Layer):
     """output: the int8 copy of the state that products and readers of y see, a slot per layer. state: one for
     all. gates: an observer per layer, direction and gate; inner: of W_hn h + b_hn (reset after) or r * h
@@ -66,9 +75,7 @@ class GruLayer(Layer):
             new(f"{op.label} hidden state of layer {k}", tensor_class="hidden", bits=8)
             for k in range(len(self.weights))
         ]
-        bits = config.gru_state_bits
-        fixed = _state_grid if bits == 16 else None
-        self.state = new(f"{op.label} state", tensor_class="hidden", bits=bits, fixed=fixed, fixed_until=1.0)
+        self.state = state_slot(op)
         compensated = config.weight_rounding == "compensated"
         size = module.hidden_size
         # Of the int8 state and of r * h in each direction, and of the input of layers after the first.
@@ -293,12 +300,23 @@ class GruOp(Op):
 
     kind = "gru"
 
+    @classmethod
+    def for_variant(cls, module: nn.Module) -> type[Op]:
+        """A GRU with a norm is another operator."""
+        from irnn_tvm.quantization.rules.gru_norm import GruNormOp  # it builds on this module
+
+        return GruOp if getattr(module, "norm", None) is None else GruNormOp
+
+    def make_layer(self, module: nn.GRU | nn.GRUCell) -> Any:
+        """The integer layer in the making, shared by all calls of the module."""
+        return GruLayer(self, module)
+
     def plan(self) -> Value:
         module = self.module
         assert isinstance(module, nn.GRU | nn.GRUCell)
         self.is_cell = isinstance(module, nn.GRUCell)
         if module not in self.planner.layers:
-            self.planner.layers[module] = GruLayer(self, module)
+            self.planner.layers[module] = self.make_layer(module)
         self.layer: GruLayer = self.planner.layers[module]
         self.layer.call(self.slot(self.argument(0, "input"), "product"))
         self.layer.states_read |= self.is_cell or reads(self.node, (1,))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from irnn_tvm.nn.lstm import LSTM
 from irnn_tvm.nn.lstm_recurrence import LstmForm, LstmWeights, lstm_form, lstm_weights, run_lstm
-from irnn_tvm.nn.recurrence import Recorder
+from irnn_tvm.nn.recurrence import Exact
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.quantization.modules.integer_lstm import IntegerLSTM
 from irnn_tvm.quantization.rules.base import Op, Registry
@@ -44,6 +42,7 @@ class LstmGeneralLayer(VariantLayer):
         self.cell = new(
             f"{op.label} cell state", tensor_class="cell", bits=op.config.cell_bits, symmetric=True
         )
+        self.state_sizes = (module.proj_size or module.hidden_size, module.hidden_size)
         points = lstm_points(self.form)
         super().__init__(
             op,
@@ -58,43 +57,22 @@ class LstmGeneralLayer(VariantLayer):
         for slot in self.hidden[1:]:
             slot.follow(self.hidden[0])
 
-    def refine(self, x: Tensor, axis: int = 0) -> None:
-        """Moments come from `trace`, which sees the operands of every product."""
-
     def source(self, k: int) -> Slot:
-        """The slot of the input of layer k."""
         return self.entry if k == 0 else self.hidden[k - 1]
 
+    def state_slots(self, k: int) -> list[list[Slot]]:
+        return [[self.hidden[k]], [self.cell]]
+
+    def run(
+        self, k: int, d: int, x: Tensor, states: list[Tensor], hooks: Exact
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        h, c = states
+        y, h, c = run_lstm(self.form, self.weights[k][d], x, h, c, hooks)
+        return y, (h, c)
+
     def trace(self, x: Tensor, h0: Tensor | None, c0: Tensor | None, refine: bool) -> None:
-        """Runs the float layer on time-major x and stacked states. Shows everything to the observers or, when
-        refining, the operands of the products to the moments."""
-        index = 0
-        for k, directions in enumerate(self.weights):
-            outputs = []
-            for d, w in enumerate(directions):
-                h, c = self._initial(x, h0, c0, index)
-                recorder = Recorder()
-                outputs.append(run_lstm(self.form, w, x, h, c, recorder)[0])
-                if refine:
-                    self.learn(k, d, recorder, self.operand_grids(k, d))
-                else:
-                    self._show_initial(k, h0, c0, index)
-                    self.show(k, d, recorder)
-                index += 1
-            x = torch.cat(outputs, dim=-1)
-
-    def _initial(self, x: Tensor, h0: Tensor | None, c0: Tensor | None, index: int) -> tuple[Tensor, Tensor]:
-        sizes = (self.module.proj_size or self.module.hidden_size, self.module.hidden_size)
-        h, c = (
-            s[index] if s is not None else x.new_zeros(x.shape[1], n)
-            for s, n in zip((h0, c0), sizes, strict=True)
-        )
-        return h, c
-
-    def _show_initial(self, k: int, h0: Tensor | None, c0: Tensor | None, index: int) -> None:
-        for state, slot in ((h0, self.hidden[k]), (c0, self.cell)):
-            if state is not None:
-                slot.root.observer.update(state[index])
+        """`trace_layers` of both states."""
+        self.trace_layers(x, (h0, c0), refine)
 
     def operand_grids(self, k: int, d: int) -> Mapping[str, QParams]:
         """Parameters of the operand of each matrix: "ih", "hh", "hr", "mogrify1" ..."""
@@ -111,30 +89,16 @@ class LstmGeneralLayer(VariantLayer):
 
     def simulate(
         self, sim: Simulation, x: Tensor, h0: Tensor | None, c0: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Time-major x and stacked states on their grids -> (y [T, B, D * P], h_n, c_n [L * D, B, ...])."""
-        hs: list[Tensor] = []
-        cs: list[Tensor] = []
-        for k, directions in enumerate(self.weights):
-            outputs = []
-            for d, w in enumerate(directions):
-                h, c = self._initial(x, h0, c0, len(hs))
-                y, h, c = run_lstm(self.form, w, x, h, c, self.hooks(sim, k, d))
-                outputs.append(y)
-                hs.append(h)
-                cs.append(c)
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-            if k + 1 < len(self.weights):
-                x = F.dropout(x, float(self.module.dropout), self.module.training)
-        return x, torch.stack(hs), torch.stack(cs)
+    ) -> tuple[Tensor, ...]:
+        """`simulate_layers` of both states: (y [T, B, D * P], h_n, c_n [L * D, B, ...])."""
+        return self.simulate_layers(sim, x, (h0, c0), float(self.module.dropout), self.module.training)
 
     def build(self) -> nn.Module:
         layers = []
         for k, directions in enumerate(self.weights):
             layers.append([build_direction(self, k, d) for d in range(len(directions))])
             for d in range(len(directions)):
-                names = [*self.places[k][d].points, CELL, HIDDEN]
-                self.internals[k, d] = [self.internal(k, d, name) for name in names]
+                self.describe(k, d, (CELL, HIDDEN))
         return IntegerLSTM(layers, bool(self.module.batch_first), False, self.states_read)
 
 

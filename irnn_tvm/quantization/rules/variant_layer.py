@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -74,6 +75,78 @@ class VariantLayer(Layer):
             return symmetric_qparams(amax if amax > 1e-30 else 1.0, 16)
         return gate_qparams(observer, kind, config)
 
+    # What a variant is: subclasses define these.
+
+    state_sizes: tuple[int, ...]  # widths of the states
+
+    def state_slots(self, k: int) -> list[list[Slot]]:
+        """For each state of layer k: the slots whose observers see a given initial one."""
+        raise NotImplementedError
+
+    def source(self, k: int) -> Slot:
+        """The slot of the input of layer k."""
+        raise NotImplementedError
+
+    def operand_grids(self, k: int, d: int) -> Mapping[str, QParams]:
+        """Parameters of the operand of each matrix."""
+        raise NotImplementedError
+
+    def run(
+        self, k: int, d: int, x: Tensor, states: list[Tensor], hooks: Exact
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One direction of layer k over x [T, B, ...]. Returns y and the last states."""
+        raise NotImplementedError
+
+    def refine(self, x: Tensor, axis: int = 0) -> None:
+        """Moments come from `trace_layers`, which sees the operands of every product."""
+
+    def trace_layers(self, x: Tensor, given: Sequence[Tensor | None], refine: bool) -> None:
+        """Runs the float layers on time-major x and stacked states. Shows everything to the observers or, when
+        refining, the operands of the products to the moments."""
+        index = 0
+        for k, directions in enumerate(self.places):
+            outputs = []
+            for d in range(len(directions)):
+                recorder = Recorder()
+                outputs.append(self.run(k, d, x, self._initial(x, given, index), recorder)[0])
+                if refine:
+                    self.learn(k, d, recorder, self.operand_grids(k, d))
+                else:
+                    for state, slots in zip(given, self.state_slots(k), strict=True):
+                        for slot in slots:
+                            if state is not None:
+                                slot.root.observer.update(state[index])
+                    self.show(k, d, recorder)
+                index += 1
+            x = torch.cat(outputs, dim=-1)
+
+    def simulate_layers(
+        self, sim: Simulation, x: Tensor, given: Sequence[Tensor | None], dropout: float, training: bool
+    ) -> tuple[Tensor, ...]:
+        """Time-major x and stacked states on their grids -> (y, stacked last states ...)."""
+        last: list[tuple[Tensor, ...]] = []
+        for k, directions in enumerate(self.places):
+            outputs = []
+            for d in range(len(directions)):
+                y, states = self.run(k, d, x, self._initial(x, given, len(last)), Rounded(sim, self, k, d))
+                outputs.append(y)
+                last.append(states)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+            if k + 1 < len(self.places):
+                x = F.dropout(x, dropout, training)
+        return x, *(torch.stack(states) for states in zip(*last, strict=True))
+
+    def _initial(self, x: Tensor, given: Sequence[Tensor | None], index: int) -> list[Tensor]:
+        return [
+            state[index] if state is not None else x.new_zeros(x.shape[1], size)
+            for state, size in zip(given, self.state_sizes, strict=True)
+        ]
+
+    def describe(self, k: int, d: int, last: Sequence[str]) -> None:
+        """Rows of the report: all points, then those with a slot named in `last`."""
+        names = [*self.places[k][d].points, *last]
+        self.internals[k, d] = [self.internal(k, d, name) for name in names]
+
     def show(self, k: int, d: int, recorder: Recorder) -> None:
         """Shows what a run of the float step recorded to the observers."""
         slots = self.places[k][d].slots
@@ -108,10 +181,6 @@ class VariantLayer(Layer):
         flat = FLAT.get((place.points[name], q.bits), float("inf"))
         return Internal(name, q, observer.low, observer.high, flat)
 
-    def hooks(self, sim: Simulation, k: int, d: int) -> Rounded:
-        """Hooks that round as the integers do."""
-        return Rounded(sim, self, k, d)
-
 
 class Rounded(Exact):
     """Hooks of training: every point on its grid, weights on theirs, functions as their tables."""
@@ -140,6 +209,12 @@ class Rounded(Exact):
         observer = self.layer.seen[self.k][self.d][name]
         key = (*self._key(name), "table")
         return self.sim.function(rounded, function, key, q, OUTPUTS[function](self.bits), observer)
+
+    def activate_onto(self, name: str, function: str, x: Tensor, target: str) -> Tensor:
+        rounded, q = self._rounded(name, x)
+        observer = self.layer.seen[self.k][self.d][name]
+        out = self.place.slots[target].qparams
+        return self.sim.function(rounded, function, (*self._key(name), "table"), q, out, observer)
 
     def activate_cell(self, x: Tensor) -> Tensor:
         cell = self.place.slots["cell state"]
