@@ -29,16 +29,16 @@ def lengths_to_mask(lengths: Tensor, size: Any) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
-def causal_mask(size: Any) -> Tensor:
+def causal_mask(size: Any, device: torch.device | str | None = None) -> Tensor:
     """bool [size, size]: True where a query (row) may see a key (column), that is at and before its own position.
 
     It is the mask that F.scaled_dot_product_attention takes; nn.MultiheadAttention's attn_mask is its opposite,
     ~causal_mask(size).
     """
     if has_torch_function((size,)):
-        found: Tensor = handle_torch_function(causal_mask, (size,), size)
+        found: Tensor = handle_torch_function(causal_mask, (size,), size, device)
         return found
-    return torch.ones(size, size, dtype=torch.bool).tril()
+    return torch.ones(size, size, dtype=torch.bool, device=device).tril()
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:

@@ -42,7 +42,7 @@ def attention(
     scores = ((split[0] - q_zp) @ split[1].transpose(2, 3)).long()
     if lengths is not None:
         lengths = lengths.repeat_interleave(batch // lengths.shape[0])
-    e = exponentials(scores, valid_keys(lengths, causal, scores.shape), mult, shift, table, table_shift)
+    e = exponentials(scores, valid_keys(lengths, causal, scores), mult, shift, table, table_shift)
     acc = (normalised(e, WEIGHT_BITS).double() @ (split[2] - v_zp)).long()
     y = saturate(round_shift(acc * out_mult, out_shift) + out_zp, out_bits)
     return y.transpose(1, 2).reshape(batch, rows, v.shape[2]).contiguous()

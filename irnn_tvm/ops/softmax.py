@@ -35,17 +35,16 @@ def weights_qparams(bits: int) -> QParams:
     return QParams(2.0 ** -FRACTION[bits], ZERO_POINT[bits], bits)
 
 
-def valid_keys(lengths: Tensor | None, causal: bool, shape: torch.Size) -> Tensor | None:
-    """bool, broadcastable to shape [B, ..., R, N]: key j of row i is valid when j < lengths[b] (limited to 0..N) and,
+def valid_keys(lengths: Tensor | None, causal: bool, scores: Tensor) -> Tensor | None:
+    """bool, broadcastable to scores [B, ..., R, N]: key j of row i is valid when j < lengths[b] (limited to 0..N) and,
     if causal, j <= i. None: all are.
     """
-    device = None if lengths is None else lengths.device
-    keys = torch.arange(shape[-1], device=device)
+    keys = torch.arange(scores.shape[-1], device=scores.device)
     valid = None
     if causal:
-        valid = keys <= torch.arange(shape[-2], device=device).unsqueeze(1)
+        valid = keys <= torch.arange(scores.shape[-2], device=scores.device).unsqueeze(1)
     if lengths is not None:
-        below = keys < lengths.long().reshape(-1, *[1] * (len(shape) - 1))
+        below = keys < lengths.long().reshape(-1, *[1] * (scores.dim() - 1))
         valid = below if valid is None else valid & below
     return valid
 
@@ -90,7 +89,7 @@ def softmax(
     (second last axis) is valid for j <= i. mult / 2**shift = scale of x * 2**11. table: int16 [3, P] of exp.
     Returns int16 with scale 2**-15 or int8 with scale 2**-8 and zero point -128; a row without a valid key is all 0.
     """
-    e = exponentials(x.long(), valid_keys(lengths, causal, x.shape), mult, shift, table, table_shift)
+    e = exponentials(x.long(), valid_keys(lengths, causal, x), mult, shift, table, table_shift)
     return saturate(normalised(e, FRACTION[out_bits]) + ZERO_POINT[out_bits], out_bits)
 
 

@@ -83,7 +83,7 @@ class AdditiveAttentionOp(Op):
 
     def _operands(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """query [B, Tq, Q], keys, values, lengths of a call, as floats."""
-        found = [args[i] if len(args) > i else kwargs.get(name) for i, name in enumerate(NAMES)]
+        found: list[Any] = [args[i] if len(args) > i else kwargs.get(name) for i, name in enumerate(NAMES)]
         if found[0].dim() == 2:
             found[0] = found[0].unsqueeze(1)
         found[2] = found[1] if found[2] is None else found[2]

@@ -107,7 +107,7 @@ class SoftmaxOp(Op):
         return None, None
 
     def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        scores: Tensor = args[0] if args else kwargs.get("input", kwargs.get("scores"))
+        scores: Tensor = args[0] if args else kwargs["scores" if "scores" in kwargs else "input"]
         valid = None
         if self.node.target is masked_softmax:
             valid = args[1] if len(args) > 1 else kwargs.get("mask")
