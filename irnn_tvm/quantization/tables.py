@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +46,11 @@ def tanh_qparams(bits: int) -> QParams:
 OUTPUTS: dict[str, Callable[[int], QParams]] = {"sigmoid": sigmoid_qparams, "tanh": tanh_qparams}
 
 
+# Tables that were fitted last: training, its evaluations and the conversion at its end ask for the same ones.
+_KEPT = 512
+_fitted: OrderedDict[tuple[Any, ...], PwlTable] = OrderedDict()
+
+
 def fit_table(
     function: Callable[[np.ndarray], np.ndarray],
     pieces: int,
@@ -56,7 +64,18 @@ def fit_table(
     weights = histogram.on_grid(inp.scale, inp.zero_point, inp.bits) if histogram is not None else None
     if weights is not None and weights.sum() <= 0:
         weights = None
-    try:
-        return fit(function, pieces, inp, out, weights)
-    except QuantizationError as error:
-        raise CalibrationError(f"activation table: {error}") from error
+    with np.errstate(all="ignore"):
+        values = np.asarray(function(inp.dequantize(np.arange(inp.qmin, inp.qmax + 1))), np.float64)
+    digest = hashlib.blake2b(values.tobytes())
+    digest.update(b"" if weights is None else weights.tobytes())
+    key = (digest.digest(), pieces, inp, out)
+    table = _fitted.pop(key, None)
+    if table is None:
+        try:
+            table = fit(function, pieces, inp, out, weights)
+        except QuantizationError as error:
+            raise CalibrationError(f"activation table: {error}") from error
+    _fitted[key] = table
+    if len(_fitted) > _KEPT:
+        _fitted.popitem(last=False)
+    return table

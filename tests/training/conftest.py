@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -33,18 +34,25 @@ def loss_of(result: Any) -> Tensor:
 @pytest.fixture
 def trained() -> Callable[..., irnn_tvm.QatModel]:
     """trained("gru", config, steps): a twin that took that many optimizer steps."""
+    return train_twin
 
-    def train(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.QatModel:
-        trainable = TRAINABLES[name]
-        example = trainable.example(BATCH, STEPS)
-        twin = irnn_tvm.prepare_qat(trainable.make(), config, example)
-        optimizer = torch.optim.Adam(twin.parameters(), 3e-3)
-        for _ in range(steps):
-            optimizer.zero_grad()
-            loss = loss_of(twin(*trainable.example(BATCH, STEPS)))
-            loss.backward()
-            optimizer.step()
-            twin.step(loss)
-        return twin
 
-    return train
+@cache
+def shared_twin(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.QatModel:
+    """The same, made once per process for tests that only look at it."""
+    torch.manual_seed(3)
+    return train_twin(name, config, steps)
+
+
+def train_twin(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.QatModel:
+    trainable = TRAINABLES[name]
+    example = trainable.example(BATCH, STEPS)
+    twin = irnn_tvm.prepare_qat(trainable.make(), config, example)
+    optimizer = torch.optim.Adam(twin.parameters(), 3e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = loss_of(twin(*trainable.example(BATCH, STEPS)))
+        loss.backward()
+        optimizer.step()
+        twin.step(loss)
+    return twin

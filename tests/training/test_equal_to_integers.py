@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BATCH, STEPS, leaves
+from conftest import BATCH, STEPS, leaves, shared_twin
 from trainable import TRAINABLES
 
 import irnn_tvm
@@ -26,10 +26,10 @@ def _config(width: str, ranges: str = "observed") -> irnn_tvm.QatConfig:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", TRAINABLES)
-def test_evaluation_is_the_integer_model(name: str, width: str, trained: Trained) -> None:
+def test_evaluation_is_the_integer_model(name: str, width: str) -> None:
     """In every phase, == after scaling."""
     for steps in (1, 6):
-        twin = trained(name, _config(width), steps).eval()
+        twin = shared_twin(name, _config(width), steps).eval()
         integer = irnn_tvm.convert(twin)
         for batch, length in ((BATCH, STEPS), (1, 5), (3, 17)):
             args = TRAINABLES[name].example(batch, length)
@@ -85,8 +85,8 @@ def test_the_library_computes_what_the_twin_evaluates(target: str, trained: Trai
 
 
 @pytest.mark.parametrize("name", TRAINABLES)
-def test_every_weight_gets_a_gradient(name: str, trained: Trained) -> None:
-    twin = trained(name, _config("wide"), 6)
+def test_every_weight_gets_a_gradient(name: str) -> None:
+    twin = shared_twin(name, _config("wide"), 6).train()
     twin.zero_grad()
     sum((y**2).sum() for y in leaves(twin(*TRAINABLES[name].example(BATCH, STEPS)))).backward()
     for label, parameter in twin.named_parameters():
