@@ -1,8 +1,24 @@
 """HAPT activities, float to integer: python -m irnn_tvm.examples.activity [--quick] [--model gru] ... (--help)."""
 
+from __future__ import annotations
+
 from irnn_tvm.examples.activity.data import load
 from irnn_tvm.examples.activity.settings import SIZES
-from irnn_tvm.examples.training.classification_job import main
+from irnn_tvm.examples.training.classification import VARIANTS
+from irnn_tvm.examples.training.classification_job import ClassificationJob, main
+from irnn_tvm.examples.training.command import Options
+from irnn_tvm.examples.training.stages import choose
+
+RECIPE = "activity"
+
+
+def make_job(
+    model: str | None, options: Options, seed: int, documents: int | None = None
+) -> ClassificationJob:
+    """One classifier of this recipe; `documents` means nothing here. See irnn_tvm.examples.training.recipes."""
+    (name,) = choose((model or VARIANTS[0],), VARIANTS, "model")
+    return ClassificationJob(RECIPE, SIZES[options.size], load(), name, seed, options.device)
+
 
 if __name__ == "__main__":
-    main("activity", load, SIZES, "Six activities of people with a phone at the waist, float to integer.")
+    main(RECIPE, load, SIZES, "Six activities of people with a phone at the waist, float to integer.")

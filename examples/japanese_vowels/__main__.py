@@ -2,9 +2,25 @@
 (--help).
 """
 
+from __future__ import annotations
+
 from irnn_tvm.examples.japanese_vowels.data import load
 from irnn_tvm.examples.japanese_vowels.settings import SIZES
-from irnn_tvm.examples.training.classification_job import main
+from irnn_tvm.examples.training.classification import VARIANTS
+from irnn_tvm.examples.training.classification_job import ClassificationJob, main
+from irnn_tvm.examples.training.command import Options
+from irnn_tvm.examples.training.stages import choose
+
+RECIPE = "japanese_vowels"
+
+
+def make_job(
+    model: str | None, options: Options, seed: int, documents: int | None = None
+) -> ClassificationJob:
+    """One classifier of this recipe; `documents` means nothing here. See irnn_tvm.examples.training.recipes."""
+    (name,) = choose((model or VARIANTS[0],), VARIANTS, "model")
+    return ClassificationJob(RECIPE, SIZES[options.size], load(), name, seed, options.device)
+
 
 if __name__ == "__main__":
-    main("japanese_vowels", load, SIZES, "Nine speakers told apart by two vowels, float to integer.")
+    main(RECIPE, load, SIZES, "Nine speakers told apart by two vowels, float to integer.")

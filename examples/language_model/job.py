@@ -14,14 +14,14 @@ from torch import Tensor, nn
 import irnn_tvm
 from irnn_tvm.examples.language_model import corpus as brown
 from irnn_tvm.examples.language_model.kneser_ney import KneserNey
-from irnn_tvm.examples.language_model.model import VARIANTS, LanguageModel
+from irnn_tvm.examples.language_model.model import VARIANTS, State
 from irnn_tvm.examples.language_model.settings import SETTINGS, Settings
 from irnn_tvm.examples.language_model.task import LanguageModelTask, Predict, perplexity, predictor
 from irnn_tvm.examples.language_model.train_float import train_float
 from irnn_tvm.examples.training import command
 from irnn_tvm.examples.training.loop import LoopSettings
 from irnn_tvm.examples.training.results import Results
-from irnn_tvm.examples.training.stages import Say, add_baseline, run_stages
+from irnn_tvm.examples.training.stages import Say, add_baseline, choose, run_stages
 from irnn_tvm.runtime import Library
 
 RECIPE = "language_model"
@@ -37,6 +37,7 @@ class LanguageModelJob:
     model: str
     seed: int
     device: str = "cpu"
+    documents: int | None = None  # of the test part, all when None
     recipe: str = field(default=RECIPE, init=False)
     metric: str = field(default="perplexity", init=False)
 
@@ -48,6 +49,11 @@ class LanguageModelJob:
     def data(self) -> str:
         return f"{brown.PACKAGE.name}-{brown.PACKAGE.version} sha256:{brown.PACKAGE.sha256[:12]}"
 
+    def zero_state(self, batch: int) -> State:
+        """The state before the first word of `batch` texts, on the device on which the model is trained."""
+        shape = (self.settings.layers, batch, self.settings.hidden)
+        return torch.zeros(shape, device=self.device), torch.zeros(shape, device=self.device)
+
     def train_float(self, folder: Path, resume: bool, say: Say) -> tuple[nn.Module, float]:
         model, progress = train_float(
             self.corpus, self.settings, self.model, self.seed, folder, resume, self.device, say
@@ -55,30 +61,30 @@ class LanguageModelJob:
         return model, progress.seconds
 
     def float_value(self, model: nn.Module) -> float:
-        assert isinstance(model, LanguageModel)
         with torch.no_grad():
-            return perplexity(predictor(model, model.zero_state), self.corpus, "test")
+            return perplexity(
+                predictor(model, self.zero_state), self.corpus, "test", documents=self.documents
+            )
 
     def calibration(self, model: nn.Module) -> list[Any]:
         """Consecutive pieces of training texts with the states that the float model is in at their beginnings."""
-        assert isinstance(model, LanguageModel)
         task = LanguageModelTask(
-            self.corpus, model.zero_state, self.settings.batch, self.settings.steps, self.seed
+            self.corpus, self.zero_state, self.settings.batch, self.settings.steps, self.seed
         )
         task.begin_epoch(0)
-        batches, state = [], model.zero_state(self.settings.batch)
+        batches, state = [], self.zero_state(self.settings.batch)
         with torch.no_grad():
             for ids, _ in task.batches()[: self.settings.calibration]:
+                ids = ids.to(state[0].device)
                 batches.append((ids, state))
                 state = model(ids, state)[1]
         return batches
 
     def qat_task(self, model: nn.Module) -> LanguageModelTask:
-        assert isinstance(model, LanguageModel)
         settings = self.settings
         return LanguageModelTask(
             self.corpus,
-            model.zero_state,
+            self.zero_state,
             settings.batch,
             settings.steps,
             self.seed + 1,
@@ -98,7 +104,9 @@ class LanguageModelJob:
         )
 
     def library_value(self, library: Library) -> float:
-        return perplexity(library_predictor(library), self.corpus, "test", LIBRARY_BATCH, CHUNK)
+        return perplexity(
+            library_predictor(library), self.corpus, "test", LIBRARY_BATCH, CHUNK, self.documents
+        )
 
 
 def library_predictor(library: Library) -> Predict:
@@ -127,6 +135,15 @@ def load_corpus(settings: Settings) -> brown.Corpus:
     """The corpus with the settings' vocabulary and part of the training documents."""
     corpus = brown.load(settings.vocabulary)
     return replace(corpus, train=corpus.train[:: settings.every])
+
+
+def make_job(
+    model: str | None, options: command.Options, seed: int, documents: int | None = None
+) -> LanguageModelJob:
+    """One language model; documents: of the test part. See irnn_tvm.examples.training.recipes."""
+    (name,) = choose((model or VARIANTS[0],), VARIANTS, "model")
+    settings = SETTINGS[options.size]
+    return LanguageModelJob(load_corpus(settings), settings, name, seed, options.device, documents)
 
 
 def run_recipe(options: command.Options, say: Say = print) -> Results:

@@ -10,16 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
 import irnn_tvm
 from irnn_tvm.errors import InputError
-from irnn_tvm.examples.training.loop import LoopSettings, Task, fit
+from irnn_tvm.examples.training.loop import LoopSettings, Progress, Task, fit
 from irnn_tvm.examples.training.results import Results, Row, commit
 from irnn_tvm.runtime import Library
+
+if TYPE_CHECKING:
+    from irnn_tvm.training.twin import QatModel
 
 WIDTHS = ("8/16", "8")
 PIECES = (8, 16, 32)
@@ -126,10 +129,19 @@ def integer_model(
         began = time.perf_counter()
         integer = irnn_tvm.quantize(model.cpu(), job.calibration(model.cpu()), variant.quant())
         return integer, time.perf_counter() - began, ""
+    twin, progress = trained_twin(job, model, variant, folder, resume, say)
+    return irnn_tvm.convert(twin), progress.seconds, f"{progress.steps} steps"
+
+
+def trained_twin(
+    job: Job, model: nn.Module, variant: Variant, folder: Path, resume: bool = True, say: Say = print
+) -> tuple[QatModel, Progress]:
+    """The twin of `model`, trained or taken from its checkpoint under `folder`, in eval mode."""
     if variant.stage != "qat":
         raise InputError(f"stage={variant.stage!r} is not ptq or qat")
     torch.manual_seed(job.seed)
-    twin = irnn_tvm.prepare_qat(model.to(job.device), job.qat_config(variant.quant()))
+    example = job.calibration(model.to(job.device))[0]
+    twin = irnn_tvm.prepare_qat(model, job.qat_config(variant.quant()), example)
     progress = fit(
         job.qat_task(model),
         twin,
@@ -138,10 +150,10 @@ def integer_model(
         resume,
         after_step=twin.step,
         say=say,
-        title=f"{job.model}, QAT {variant.bits} bits, {variant.pieces} pieces",
+        title=f"{job.recipe} {job.model}, QAT {variant.bits} bits, {variant.pieces} pieces, seed {job.seed}",
         select_best=False,
     )
-    return irnn_tvm.convert(twin), progress.seconds, f"{progress.steps} steps"
+    return twin, progress
 
 
 def add_baseline(

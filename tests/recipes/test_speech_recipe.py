@@ -106,7 +106,7 @@ def test_attention_from_float_to_libraries(tmp_path: Path) -> None:
     results = Results(tmp_path / "rows.jsonl")
     job.run([PTQ, QAT], results, tmp_path / "work", say=silent)
     values = {(row.stage, row.metric): row.value for row in results.rows.values()}
-    assert len(values) == 5
+    assert len(values) == 6
     assert values["float", GREEDY] < 15
     assert max(values.values()) < 25
     before = (tmp_path / "rows.jsonl").read_text()
@@ -210,3 +210,15 @@ def test_languages_choose_the_recordings(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "nl:" not in got.description
     with pytest.raises(InputError, match="no language 'de'"):
         recipe.recordings.load("de", SETTINGS)
+
+
+def test_jobs_for_the_other_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe.recordings, "load", lambda *arguments: speech_samples.data())
+    options = command.Options("quick")
+    job = recipe.make_job(None, options, 3, documents=2)
+    assert (job.model, job.seed, len(job.corpus.test)) == ("ctc-both", 3, 2)
+    assert recipe.make_job("ctc-cs", options, 0).model == "ctc-cs"
+    with pytest.raises(InputError, match="attention-nl is two networks; supported here: ctc-both, ctc-nl"):
+        recipe.make_job("attention-nl", options, 0)
+    with pytest.raises(InputError, match="no model 'rnn'"):
+        recipe.make_job("rnn", options, 0)

@@ -1,0 +1,22 @@
+"""The recipes by name, for the tools that work on any of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from irnn_tvm.examples.training.command import Options
+from irnn_tvm.examples.training.stages import Job
+
+# Name -> the function that makes a job: model (None: the first), options, seed, documents (language models only).
+RECIPES = {
+    "language_model": "irnn_tvm.examples.language_model.job:make_job",
+    "japanese_vowels": "irnn_tvm.examples.japanese_vowels.__main__:make_job",
+    "activity": "irnn_tvm.examples.activity.__main__:make_job",
+}
+
+
+def job_of(recipe: str, model: str | None, options: Options, seed: int, documents: int | None = None) -> Job:
+    """A job of a recipe. Raises InputError for an unknown model, BuildError when its data cannot be had."""
+    module, _, function = RECIPES[recipe].partition(":")
+    job: Job = getattr(import_module(module), function)(model, options, seed, documents)
+    return job
