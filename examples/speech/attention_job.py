@@ -21,11 +21,17 @@ from irnn_tvm.examples.speech.error_rate import character_error_rate
 from irnn_tvm.examples.speech.features import FeatureSettings
 from irnn_tvm.examples.speech.model import AttentionEncoder, DecoderStep, Recognizer
 from irnn_tvm.examples.speech.settings import Network, Settings
-from irnn_tvm.examples.speech.task import AttentionTask, evaluation_batches, recognize, teacher
+from irnn_tvm.examples.speech.task import (
+    AttentionTask,
+    decode_one,
+    evaluation_batches,
+    recognize,
+    teacher,
+)
 from irnn_tvm.examples.speech.text import CLASSES
 from irnn_tvm.examples.training.loop import fit
 from irnn_tvm.examples.training.results import Results, Row, commit
-from irnn_tvm.examples.training.stages import Say, Variant
+from irnn_tvm.examples.training.stages import Say, Variant, float_bytes
 
 BEAM = "CER, beam"
 CALIBRATION_STEPS = 160  # calls of the decoder that its ranges are taken from
@@ -65,20 +71,17 @@ class AttentionJob:
         say: Say = print,
     ) -> None:
         """Trains, quantizes, builds and measures what has no row yet; resume=False does it all anew."""
-        wanted = [v for v in variants if not (resume and self._rows(results, v.stage, v.bits, v.pieces) == 2)]
-        known = resume and self._rows(results, "float", "32", 0) == 1
+        wanted = [v for v in variants if not (resume and self._known(results, v.stage, v.bits, v.pieces))]
+        known = resume and self._known(results, "float", "32", 0)
         if not wanted and known:
             return
         model, seconds = self.train_float(folder / "float", resume, say)
         if not known:
-            size = sum(
-                p.numel() * p.element_size()
-                for part in (model.encoder, model.decoder)
-                for p in part.parameters()
-            )
-            value = self.float_value(model)
-            results.add(self._row("float", "32", 0, GREEDY, value, size, seconds))
-            say(f"{self.model}, seed {self.seed}: float {value:.2f}")
+            size = float_bytes(model.encoder) + float_bytes(model.decoder)
+            for metric, width in ((GREEDY, 1), (BEAM, self.settings.beam)):
+                value = self.float_value(model, width)
+                results.add(self._row("float", "32", 0, metric, value, size, seconds))
+                say(f"{self.model}, seed {self.seed}: float, {metric} {value:.2f}")
         for variant in wanted:
             parts = self.integer(model, variant, folder, resume, say)
             libraries = self.build(parts)
@@ -112,9 +115,13 @@ class AttentionJob:
         )
         return model, progress.seconds
 
-    def float_value(self, model: Recognizer) -> float:
+    def float_value(self, model: Recognizer, width: int = 1) -> float:
+        """The character error rate on the test part; width: of the beam."""
         batches = evaluation_batches(self.corpus.test, self.network)
-        got = [text for batch in batches for text in recognize(model, batch)]
+        if width == 1:
+            got = [text for batch in batches for text in recognize(model, batch)]
+        else:
+            got = [decode_one(model, row[None], width) for batch in batches for row in batch.features]
         return character_error_rate(got, [text for batch in batches for text in batch.texts])
 
     def integer(
@@ -200,11 +207,18 @@ class AttentionJob:
         got = recognize_all(libraries, batches, width)
         return character_error_rate(got, [text for batch in batches for text in batch.texts])
 
-    def _rows(self, results: Results, stage: str, bits: str, pieces: int) -> int:
-        wanted = dict(
-            recipe=self.recipe, size=self.settings.name, model=self.model, seed=self.seed, stage=stage
+    def _known(self, results: Results, stage: str, bits: str, pieces: int) -> bool:
+        """Whether both figures of a stage have rows."""
+        found = results.find(
+            recipe=self.recipe,
+            size=self.settings.name,
+            model=self.model,
+            seed=self.seed,
+            stage=stage,
+            bits=bits,
+            pieces=pieces,
         )
-        return len(results.find(**wanted, bits=bits, pieces=pieces))
+        return {row.metric for row in found} >= {GREEDY, BEAM}
 
     def _row(
         self,

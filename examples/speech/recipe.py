@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from irnn_tvm.errors import InputError
 from irnn_tvm.examples.speech import data as recordings
 from irnn_tvm.examples.speech.attention_job import AttentionJob
 from irnn_tvm.examples.speech.ctc_job import BEAM, RECIPE, CtcJob
@@ -13,7 +14,7 @@ from irnn_tvm.examples.speech.error_rate import constant_answers
 from irnn_tvm.examples.speech.settings import SETTINGS
 from irnn_tvm.examples.training import command
 from irnn_tvm.examples.training.results import Results
-from irnn_tvm.examples.training.stages import add_baseline, run_stages
+from irnn_tvm.examples.training.stages import add_baseline, choose, run_stages
 
 KINDS = ("ctc", "attention")
 MODELS = tuple(f"{kind}-{language}" for language in CHOICES for kind in KINDS)
@@ -44,6 +45,22 @@ def run_recipe(options: command.Options) -> Results:
                 attention = AttentionJob(data, settings, model, seed, options.device)
                 attention.run(options.variants(), results, folder, options.resume)
     return results
+
+
+def make_job(model: str | None, options: command.Options, seed: int, documents: int | None = None) -> CtcJob:
+    """A CTC job for the tools that work on any recipe; documents: test recordings that are used (None: all).
+
+    InputError for an unknown model and for attention models, which are two networks.
+    """
+    chosen = DEFAULT[0] if model is None else choose([model], MODELS, "model")[0]
+    kind, _, language = chosen.partition("-")
+    if kind != "ctc":
+        supported = ", ".join(name for name in MODELS if name.startswith("ctc"))
+        raise InputError(f"{chosen} is two networks; supported here: {supported}")
+    data = load_with_bar(language, options.size)
+    if documents is not None:
+        data = replace(data, test=data.test[:documents])
+    return CtcJob(data, SETTINGS[options.size], chosen, seed, options.device)
 
 
 def _measure_beam(job: CtcJob, options: command.Options, results: Results) -> None:

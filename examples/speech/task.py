@@ -133,11 +133,13 @@ def recognize(model: Recognizer, batch: Batch) -> list[str]:
     h, c, context = model.start(values)
     token = torch.full((len(keys), 1), BLANK, dtype=torch.long, device=keys.device)
     rows = []
+    ended = torch.zeros(len(keys), dtype=torch.bool, device=keys.device)
     for _ in range(character_limit(keys.shape[1])):
         logits, h, c, context = model.decoder(token, h, c, context, keys, values, lengths)
         token = logits.argmax(dim=-1, keepdim=True)
-        rows.append(token[:, 0].cpu())
-        if all(bool((torch.stack(rows) == BLANK).any(dim=0)[row]) for row in range(len(keys))):
+        rows.append(token[:, 0])
+        ended |= token[:, 0] == BLANK
+        if bool(ended.all()):
             break
     texts = []
     for column in torch.stack(rows, dim=1).tolist():
@@ -147,13 +149,15 @@ def recognize(model: Recognizer, batch: Batch) -> list[str]:
 
 def decode_one(model: Recognizer, features: Tensor, width: int = 1) -> str:
     """One recording [1, T, F], the best character each time or a beam of `width` texts."""
+    device = _device(model)
     with torch.no_grad():
-        keys, values = model.encoder(features)
-        lengths = torch.full((1,), keys.shape[1], dtype=torch.int32)
+        keys, values = model.encoder(features.to(device))
+        lengths = torch.full((1,), keys.shape[1], dtype=torch.int32, device=device)
 
         def step(token: int, state: State) -> tuple[np.ndarray, State]:
-            logits, *after = model.decoder(torch.tensor([[token]]), *state, keys, values, lengths)
-            return logits[0].numpy(), (after[0], after[1], after[2])
+            last = torch.tensor([[token]], device=device)
+            logits, h, c, context = model.decoder(last, *state, keys, values, lengths)
+            return logits[0].cpu().numpy(), (h, c, context)
 
         limit = character_limit(keys.shape[1])
         if width == 1:
