@@ -12,6 +12,7 @@ RECIPES = {
     "language_model": "irnn_tvm.examples.language_model.job:make_job",
     "japanese_vowels": "irnn_tvm.examples.japanese_vowels.__main__:make_job",
     "activity": "irnn_tvm.examples.activity.__main__:make_job",
+    "speech": "irnn_tvm.examples.speech.recipe:make_job",
 }
 
 
