@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from irnn_tvm.nn.gate_norm import EPS, normalise
+from irnn_tvm.nn.gate_norm import EPS
 from irnn_tvm.nn.lstm_recurrence import suffix
 from irnn_tvm.nn.recurrence import Exact, in_input_order, time_order
 
@@ -50,9 +50,10 @@ def run_gru(norm: str, w: GruWeights, x: Tensor, h: Tensor, hooks: Exact) -> tup
 
     def normalised(name: str, product: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
         rz, n = product[..., : 2 * size], product[..., 2 * size :]
+        rz, n = hooks.point(f"{name} r z", rz), hooks.point(f"{name} n", n)
         return (
-            normalise(hooks.point(f"{name} r z", rz), norm, gain[: 2 * size], None, EPS),
-            normalise(hooks.point(f"{name} n", n), norm, gain[2 * size :], None, EPS),
+            hooks.normalise(f"{name} r z", rz, norm, gain[: 2 * size], None, EPS),
+            hooks.normalise(f"{name} n", n, norm, gain[2 * size :], None, EPS),
         )
 
     x_rz, x_n = normalised("W_ih x", hooks.linear("ih", x, w.w_ih), w.gain_ih)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from irnn_tvm.nn.gate_norm import EPS, normalise
+from irnn_tvm.nn.gate_norm import EPS
 from irnn_tvm.nn.recurrence import Exact, in_input_order, time_order
 
 
@@ -116,19 +116,19 @@ def run_lstm(
         else {}
     )
 
+    def normed(name: str, product: Tensor, gain: Tensor | None) -> Tensor:
+        assert form.norm is not None
+        return hooks.normalise(name, hooks.point(name, product), form.norm, gain, None, form.eps)
+
     def from_x(v: Tensor) -> Tensor:
         if form.norm is None:
             return hooks.linear("ih", v, w.w_ih, bias)
-        product = normalise(
-            hooks.point("W_ih x", hooks.linear("ih", v, w.w_ih)), form.norm, w.gain_ih, None, form.eps
-        )
+        product = normed("W_ih x", hooks.linear("ih", v, w.w_ih), w.gain_ih)
         return product if bias is None else product + bias
 
     def from_h(v: Tensor) -> Tensor:
         product = hooks.linear("hh", v, w.w_hh)
-        if form.norm is None:
-            return product
-        return normalise(hooks.point("W_hh h", product), form.norm, w.gain_hh, None, form.eps)
+        return product if form.norm is None else normed("W_hh h", product, w.gain_hh)
 
     hoisted = None if form.rounds else from_x(x)
     outputs: list[Tensor] = []
@@ -152,8 +152,8 @@ def run_lstm(
         if form.norm_cell is None:
             squashed = hooks.activate_cell(c)
         else:
-            normed = normalise(c, form.norm_cell, w.gain_cell, w.bias_cell, form.eps)
-            squashed = hooks.activate("normalised cell", "tanh", normed)
+            unit = hooks.normalise("cell state", c, form.norm_cell, w.gain_cell, w.bias_cell, form.eps)
+            squashed = hooks.activate("normalised cell", "tanh", unit)
         h = o * squashed
         if w.w_hr is not None:
             h = hooks.linear("hr", hooks.point("before projection", h), w.w_hr)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from irnn_tvm.nn.gate_norm import normalise
+
 FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
@@ -25,6 +27,12 @@ class Exact:
     def point(self, name: str, x: Tensor) -> Tensor:
         """A tensor that integers round to the grid `name`."""
         return x
+
+    def normalise(
+        self, name: str, x: Tensor, kind: str, gain: Tensor | None, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        """The norm of a tensor that is on the grid `name`."""
+        return normalise(x, kind, gain, bias, eps)
 
     def activate(self, name: str, function: str, x: Tensor) -> Tensor:
         """A function of a tensor that integers round to the grid `name` first."""

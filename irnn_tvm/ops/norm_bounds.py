@@ -28,7 +28,12 @@ def largest_eps(kind: int) -> int:
     return MAX_EPS if kind == LAYER_NORM else MAX_MAD_EPS
 
 
+def eps_unit(kind: int, features: int, scale: float) -> float:
+    """Real value of an integer epsilon of 1."""
+    return (scale**2 if kind == LAYER_NORM else scale) / features**2
+
+
 def integer_eps(kind: int, eps: float, features: int, scale: float) -> int:
     """Epsilon (real) in the units of the integer statistic of a row on a grid with this scale, at least 1."""
-    units = eps * features**2 / (scale**2 if kind == LAYER_NORM else scale)
+    units = eps / eps_unit(kind, features, scale)
     return min(max(round(units), 1), largest_eps(kind))

@@ -11,6 +11,7 @@ from attention_trainables import ATTENTION
 from norm_trainables import NORMS
 from torch import Tensor, nn
 from torch.nn import functional as F
+from variant_trainables import VARIANTS
 
 import irnn_tvm.nn
 
@@ -121,4 +122,4 @@ TRAINABLES: dict[str, Trainable] = {
     "elementwise": Trainable(Elementwise, _features()),
     "cells": Trainable(Cells, _cells),
 }
-TRAINABLES |= {name: Trainable(*pair) for name, pair in (ATTENTION | NORMS).items()}
+TRAINABLES |= {name: Trainable(*pair) for name, pair in (ATTENTION | NORMS | VARIANTS).items()}

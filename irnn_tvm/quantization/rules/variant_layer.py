@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from irnn_tvm.nn.recurrence import Exact, Recorder, over_time
+from irnn_tvm.ops.norm_bounds import CODES, eps_unit, integer_eps
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.quantization.observers import Observer
 from irnn_tvm.quantization.rounding import Moments, Statistics
@@ -203,6 +204,13 @@ class Rounded(Exact):
         if name in self.place.slots:
             return self.sim.quantize(x, self.place.slots[name])
         return self._rounded(name, x)[0]
+
+    def normalise(
+        self, name: str, x: Tensor, kind: str, gain: Tensor | None, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        scale, n, code = self.layer.grid(self.k, self.d, name).scale, x.shape[-1], CODES[kind]
+        rounded = integer_eps(code, eps, n, scale) * eps_unit(code, n, scale)
+        return super().normalise(name, x, kind, gain, bias, rounded)
 
     def activate(self, name: str, function: str, x: Tensor) -> Tensor:
         rounded, q = self._rounded(name, x)
