@@ -61,6 +61,8 @@ def build(call: Any, sizes: list[Any], per_length: int) -> Any:
             with T.sblock("row"):
                 vb, vi = T.axis.spatial(blocks, b), T.axis.spatial(rows, i)
                 own = T.floordiv(vb, per_length) if per_length > 1 else vb
+                if causal and len(shape_of(call.args[0])) == 2:  # every row is a sequence of its own
+                    own = vi
                 T.reads(
                     x[vb, vi, 0:n], table[0:3, 0:pieces], *([lengths[own]] if lengths is not None else [])
                 )

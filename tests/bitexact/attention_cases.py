@@ -19,6 +19,7 @@ SOFTMAX: dict[str, Mapping[str, Any]] = {
     "lengths-two-axes": dict(shape=(3, 13), lengths=True, bits=8, to=8, scale=0.05),
     "lengths-heads": dict(shape=(3, 2, 5, 13), lengths=True),
     "causal": dict(shape=(2, 9, 9), causal=True),
+    "causal-lengths-rank2": dict(shape=(9, 13), causal=True, lengths=True),
     "causal-wide-lengths": dict(shape=(2, 3, 5, 12), causal=True, lengths=True, to=8),
 }
 

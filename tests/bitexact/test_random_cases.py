@@ -148,6 +148,45 @@ def window(draw: Any, average: bool) -> dict[str, Any]:
     return found | {"to": to, "in_zp": draw(zero_point(found["bits"])), "out_zp": draw(zero_point(to))}
 
 
+@st.composite
+def matmul(draw: Any) -> dict[str, Any]:
+    a, b, to = draw(NARROW), draw(NARROW), draw(ANY)
+    zps = {"a_zp": draw(zero_point(a)), "b_zp": draw(zero_point(b)), "out_zp": draw(zero_point(to))}
+    sizes = {name: draw(SIZES) for name in ("m", "k", "n")}
+    lead = draw(st.lists(st.integers(1, 3), max_size=2).map(tuple))
+    return {"a": a, "b": b, "to": to, "lead": lead, "transposed": draw(st.booleans()), **sizes, **zps}
+
+
+@st.composite
+def softmax(draw: Any) -> dict[str, Any]:
+    lead = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple))
+    return {
+        **{"shape": (*lead, draw(SIZES)), "bits": draw(NARROW), "to": draw(NARROW)},
+        **{"scale": 10.0 ** draw(st.integers(-6, 0)), "pieces": draw(st.sampled_from([8, 32]))},
+        **{"lengths": draw(st.booleans()), "causal": draw(st.booleans())},
+    }
+
+
+@st.composite
+def attention(draw: Any) -> dict[str, Any]:
+    heads, to, batch = draw(st.integers(1, 3)), draw(NARROW), draw(st.integers(1, 4))
+    counts = [0, *(n for n in (1, 2, 3, 4) if batch % n == 0)]
+    return {
+        **{"b": batch, "tq": draw(st.integers(1, 9)), "tk": draw(SIZES), "heads": heads, "to": to},
+        **{"d": heads * draw(st.integers(1, 9)), "v": heads * draw(st.integers(1, 9))},
+        **{"lengths": draw(st.sampled_from(counts)), "causal": draw(st.booleans())},
+        **{"q_zp": draw(BYTES), "v_zp": draw(BYTES), "out_zp": draw(zero_point(to))},
+        **{"score": 10.0 ** draw(st.integers(-6, 0)), "gain": 2.0 ** draw(st.integers(-3, 4))},
+    }
+
+
+@st.composite
+def additive_scores(draw: Any) -> dict[str, Any]:
+    widths = {name: draw(NARROW) for name in ("q", "k", "pre", "to")}
+    sizes = {"b": draw(st.integers(1, 3)), "tq": draw(st.integers(1, 5)), "tk": draw(SIZES), "h": draw(SIZES)}
+    return {"gain": 2.0 ** draw(st.integers(-2, 5)), **widths, **sizes}
+
+
 OPERATORS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "lstm": recurrent("cell"),
     "gru": st.builds(lambda s, after: {**s, "reset_after": after}, recurrent("state"), st.booleans()),
@@ -165,6 +204,11 @@ OPERATORS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "topk": best(),
     "avg_pool1d": window(True),
     "max_pool1d": window(False),
+    "matmul": matmul(),
+    "softmax": softmax(),
+    "attention": attention(),
+    "additive_scores": additive_scores(),
+    "append": st.fixed_dictionaries({"b": st.integers(1, 4), "m": SIZES, "d": SIZES, "bits": NARROW}),
 }
 CASES = st.lists(
     st.sampled_from(list(OPERATORS)).flatmap(lambda op: st.tuples(st.just(op), OPERATORS[op])),
