@@ -29,8 +29,9 @@ from irnn_tvm.runtime import Library
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """One size of a recipe. hidden: units by variant; seeds: one training each; share: of the training sequences
-    used.
+    """One size of a recipe.
+
+    hidden: units by variant. seeds: one training each. observe_steps: see irnn_tvm.QatConfig. calibration: batches.
     """
 
     name: str
@@ -99,7 +100,7 @@ class ClassificationJob:
         return library_accuracy(library, self.data_set.test)
 
 
-def run_recipe(
+def run_jobs(
     recipe: str,
     load: Callable[[], ClassificationData],
     sizes: dict[str, ClassifierSettings],
@@ -127,4 +128,4 @@ def main(
 ) -> None:
     """The recipe's command."""
     options = command.parse(description, VARIANTS, tuple(sizes), arguments)
-    command.show(run_recipe(recipe, load, sizes, options))
+    command.show(run_jobs(recipe, load, sizes, options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from irnn_tvm.examples.training.command import Options
+from irnn_tvm.examples.training.results import Results
 from irnn_tvm.examples.training.stages import Job
 
 # Name -> the function that makes a job: model (None: the first), options, seed, documents (language models only).
@@ -21,3 +22,10 @@ def job_of(recipe: str, model: str | None, options: Options, seed: int, document
     module, _, function = RECIPES[recipe].partition(":")
     job: Job = getattr(import_module(module), function)(model, options, seed, documents)
     return job
+
+
+def run(recipe: str, options: Options) -> Results:
+    """Runs what has no row yet of a recipe and returns all its rows; its module has a `run_recipe` for that."""
+    module = RECIPES[recipe].partition(":")[0]
+    results: Results = import_module(module).run_recipe(options)
+    return results

@@ -16,7 +16,7 @@ def bigrams() -> KneserNey:
 
 
 def test_unigrams_count_the_words_before() -> None:
-    """0 follows two different words, 1 follows one: (2 - 1/2)/3 + 1/9, (1 - 1/2)/3 + 1/9, and 1/9 for the unseen one."""
+    """0 follows two different words, 1 follows one: (2 - 1/2)/3 + 1/9, (1 - 1/2)/3 + 1/9; the unseen one has 1/9."""
     model = KneserNey([[0, 1, 0]], vocabulary=3, start=START, order=2, discounts=(HALF, (1.0, 1.0, 1.0)))
     # With a discount of 1 the bigrams vanish and the unigrams are left.
     assert [model.probability([0], word) for word in range(3)] == pytest.approx([11 / 18, 5 / 18, 1 / 9])

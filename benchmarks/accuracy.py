@@ -1,0 +1,226 @@
+"""Accuracy of integer networks on real data: runs the recipes where rows are missing and writes docs/accuracy.md.
+
+    python benchmarks/accuracy.py [--quick] [--recipe NAME ...] [--collect] [--work DIR]
+
+A row is one figure of one recipe (irnn_tvm.examples.training.results): float, after post-training quantization,
+after quantization-aware training; integer figures are measured with the built library. Rows lie beside the
+checkpoints; those of the standard size are copied to benchmarks/results/accuracy.jsonl, from which the tables are
+made. --collect runs nothing and takes what rows there are. --quick runs the small sizes and prints the tables
+instead of writing them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from irnn_tvm.examples.training.command import Options
+from irnn_tvm.examples.training.recipes import RECIPES, run
+from irnn_tvm.examples.training.results import Results, Row, read_rows, write_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / "benchmarks" / "results" / "accuracy.jsonl"
+DOCUMENT = ROOT / "docs" / "accuracy.md"
+TITLES = {
+    "language_model": "Language model (Brown corpus)",
+    "speech": "Speech recognition (Fish Fillets voices)",
+    "japanese_vowels": "Speaker identification (JapaneseVowels)",
+    "activity": "Activity recognition (HAPT)",
+}
+SMALLER = 4.0  # goal: times that the integer weights are smaller
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What quantization-aware training may lose against float, in the units of the metric."""
+
+    metric: str
+    factor: float = 1.0  # of the float figure
+    points: float = 0.0  # added to it
+    more_is_better: bool = False
+
+    def reached(self, value: float, base: float) -> bool:
+        if self.more_is_better:
+            return value >= base - self.points
+        return value <= base * self.factor + self.points
+
+    def text(self) -> str:
+        if self.points:
+            return f"within {self.points:g} points of float"
+        return f"at most {self.factor:g} times float"
+
+
+GOALS = {
+    "perplexity": Goal("perplexity", factor=1.005),
+    "accuracy %": Goal("accuracy %", points=0.3, more_is_better=True),
+    "CER %": Goal("CER %", points=0.3),
+}
+
+
+def document(rows: Iterable[Row]) -> str:
+    """The text of docs/accuracy.md."""
+    kept = list(rows)
+    parts = [HEADER]
+    for recipe, title in TITLES.items():
+        own = [row for row in kept if row.recipe == recipe]
+        if own:
+            parts.append(_section(title, own))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+HEADER = """# Accuracy
+
+Written by `python benchmarks/accuracy.py`; every figure is a row of `benchmarks/results/accuracy.jsonl`, which also
+has its commit, data, seconds of training. Figures are of the test part. `float`: the trained network. `PTQ`: after
+post-training quantization. `QAT`: after quantization-aware training that starts from the float network. Integer
+figures are measured with the library that `irnn_tvm.build` makes for this machine, whose integers are those of
+every target. `8/16`: 8-bit products, gates and cell state with 16 bits; `8`: everything with 8 bits. Pieces: of
+each piecewise-linear activation. Where there are several seeds, a figure is the mean and ± the standard deviation
+over them. Bytes are weights, biases, multipliers and tables.
+"""
+
+
+def _section(title: str, rows: Sequence[Row]) -> str:
+    lines = [f"## {title}", ""]
+    for metric in dict.fromkeys(row.metric for row in rows):
+        own = [row for row in rows if row.metric == metric]
+        baselines = [row for row in own if row.stage == "baseline"]
+        if baselines:
+            figures = ", ".join(f"{row.model} {row.value:.2f}" for row in baselines)
+            lines += [f"For comparison, {metric}: {figures}.", ""]
+        lines += _table(metric, own)
+        lines += ["", *_goals(metric, own), ""]
+    data = "; ".join(dict.fromkeys(row.data for row in rows))
+    commits = ", ".join(dict.fromkeys(row.commit for row in rows if row.stage != "baseline"))
+    seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows if row.stage != "baseline"}))
+    sizes = ", ".join(dict.fromkeys(row.size for row in rows))
+    lines += [f"Size of the recipe: {sizes}. Seeds: {seeds}. Commits: {commits}. Data: {data}.", ""]
+    notes = dict.fromkeys(f"{row.model}, {row.stage}: {row.note}" for row in rows if row.note)
+    if notes:
+        lines += ["Notes: " + "; ".join(notes) + ".", ""]
+    return "\n".join(lines)
+
+
+def _table(metric: str, rows: Sequence[Row]) -> list[str]:
+    lines = [
+        f"| network | bits | pieces | float, {metric} | PTQ | QAT | float bytes | integer bytes | smaller |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model in dict.fromkeys(row.model for row in rows if row.stage == "float"):
+        own = [row for row in rows if row.model == model]
+        floats = [row for row in own if row.stage == "float"]
+        versions = {(row.bits, row.pieces) for row in own if row.stage in ("ptq", "qat")}
+        for bits, pieces in sorted(versions, key=lambda v: (v[0] != "8/16", v[0], -v[1])):
+            ptq, qat = (
+                [r for r in own if (r.stage, r.bits, r.pieces) == (stage, bits, pieces)]
+                for stage in ("ptq", "qat")
+            )
+            before, after = floats[0].size_bytes, (qat or ptq)[0].size_bytes
+            lines.append(
+                f"| {model} | {bits} | {pieces} | {_figure(floats)} | {_figure(ptq)} | {_figure(qat)} "
+                f"| {before:,} | {after:,} | {before / after:.2f}x |"
+            )
+        if not versions:
+            lines.append(f"| {model} | | | {_figure(floats)} | | | {floats[0].size_bytes:,} | | |")
+    return lines
+
+
+def _figure(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    values = [row.value for row in rows]
+    mean = statistics.fmean(values)
+    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ± {statistics.stdev(values):.2f}"
+
+
+def _goals(metric: str, rows: Sequence[Row]) -> list[str]:
+    """One line per network: which versions reach the goals."""
+    goal = GOALS.get(metric)
+    lines = []
+    for model in dict.fromkeys(row.model for row in rows if row.stage == "float"):
+        if goal is None:
+            continue
+        base = [row for row in rows if row.model == model and row.stage == "float"]
+        for stage in ("ptq", "qat"):
+            reached, missed = [], []
+            integer = [row for row in rows if row.model == model and row.stage == stage]
+            for bits, pieces in dict.fromkeys((row.bits, row.pieces) for row in integer):
+                own = [row for row in integer if (row.bits, row.pieces) == (bits, pieces)]
+                # The same seeds on both sides: a seed without its integer figure yet does not count.
+                seeds = {row.seed for row in own}
+                reference = statistics.fmean(row.value for row in base if row.seed in seeds)
+                value = statistics.fmean(row.value for row in own)
+                (reached if goal.reached(value, reference) else missed).append(f"{bits} bits {pieces} pieces")
+            if integer:
+                lines.append(
+                    f"- {model}, {stage.upper()} {goal.text()}: "
+                    + "; ".join(
+                        f"{word} with {', '.join(versions)}"
+                        for word, versions in (("reached", reached), ("missed", missed))
+                        if versions
+                    )
+                )
+        sizes = [row.size_bytes for row in rows if row.model == model and row.stage in ("ptq", "qat")]
+        if sizes:
+            ratios = [base[0].size_bytes / size for size in sizes]
+            verdict = "reached" if min(ratios) >= SMALLER else "missed"
+            lines.append(
+                f"- {model}, weights {SMALLER:g} times smaller: {verdict}, {min(ratios):.2f} to {max(ratios):.2f}"
+            )
+    return lines
+
+
+def collect(recipes: Iterable[str], options: Options) -> list[Row]:
+    """The rows of the chosen size that lie beside the checkpoints."""
+    rows = []
+    for recipe in recipes:
+        rows += Results(options.results(recipe)).find(size=options.size)
+    return rows
+
+
+def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
+    """Old rows with new ones in place of those of the same key, in a stable order."""
+    merged = {row.key: row for row in old} | {row.key: row for row in new}
+    order = list(TITLES)
+    stages = ("baseline", "float", "ptq", "qat")
+    return sorted(
+        merged.values(),
+        key=lambda r: (
+            order.index(r.recipe),
+            r.metric,
+            r.model,
+            r.seed,
+            stages.index(r.stage),
+            r.bits,
+            -r.pieces,
+        ),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Accuracy of integer networks on real data.")
+    parser.add_argument("--quick", action="store_true", help="the small sizes; prints instead of writing")
+    parser.add_argument("--recipe", action="append", choices=RECIPES)
+    parser.add_argument("--collect", action="store_true", help="run nothing, take the rows that there are")
+    parser.add_argument("--work", type=Path, help="folder of checkpoints and result rows")
+    given = parser.parse_args(arguments)
+    options = Options(size="quick" if given.quick else "standard", work=given.work)
+    recipes = given.recipe or list(RECIPES)
+    if not given.collect:
+        for recipe in recipes:
+            run(recipe, options)
+    rows = collect(recipes, options)
+    if given.quick:
+        print(document(merge([], rows)))
+        return
+    kept = merge(read_rows(KEPT), rows)
+    write_rows(KEPT, kept)
+    DOCUMENT.write_text(document(kept), encoding="utf-8")
+    print(f"{len(rows)} rows collected, {len(kept)} kept in {KEPT.name}; {DOCUMENT.name} written")
+
+
+if __name__ == "__main__":
+    main()
