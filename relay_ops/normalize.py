@@ -134,5 +134,5 @@ def unit(cells: Any, value: Expr, n: int) -> Expr:
 
 
 def affine(units: Expr, gamma: Expr, beta: Expr) -> Expr:
-    """u * gamma + beta * 2**16, int64. gamma, beta: int32 expressions."""
-    return units * fp.i64(gamma) + fp.i64(beta) * T.int64(1 << UNIT_BITS)
+    """u * gamma + beta * 2**16, int64. units: of `unit`, which fit int32; gamma, beta: int32 expressions."""
+    return fp.i64(fp.i32(units)) * fp.i64(gamma) + fp.i64(beta) * T.int64(1 << UNIT_BITS)
