@@ -30,6 +30,7 @@ TITLES = {
     "japanese_vowels": "Speaker identification (JapaneseVowels)",
     "activity": "Activity recognition (HAPT)",
 }
+ROUNDING = 1e-9  # of the arithmetic on figures with four decimals
 SMALLER = 4.0  # goal: times that the integer weights are smaller
 
 
@@ -44,8 +45,8 @@ class Goal:
 
     def reached(self, value: float, base: float) -> bool:
         if self.more_is_better:
-            return value >= base - self.points
-        return value <= base * self.factor + self.points
+            return value >= base - self.points - ROUNDING
+        return value <= base * self.factor + self.points + ROUNDING
 
     def text(self) -> str:
         if self.points:
@@ -56,8 +57,13 @@ class Goal:
 GOALS = {
     "perplexity": Goal("perplexity", factor=1.005),
     "accuracy %": Goal("accuracy %", points=0.3, more_is_better=True),
-    "CER %": Goal("CER %", points=0.3),
+    "CER": Goal("CER", points=0.3),
 }
+
+
+def goal_of(metric: str) -> Goal | None:
+    """The goal of a metric; "CER, beam" is a kind of "CER"."""
+    return GOALS.get(metric.partition(",")[0])
 
 
 def document(rows: Iterable[Row]) -> str:
@@ -138,7 +144,7 @@ def _figure(rows: Sequence[Row]) -> str:
 
 def _goals(metric: str, rows: Sequence[Row]) -> list[str]:
     """One line per network: which versions reach the goals."""
-    goal = GOALS.get(metric)
+    goal = goal_of(metric)
     lines = []
     for model in dict.fromkeys(row.model for row in rows if row.stage == "float"):
         if goal is None:
