@@ -89,6 +89,22 @@ class AttentionDecoder(nn.Module):
         return self.out(torch.cat((h, context), 1)), h, context, weights
 
 
+class LocationAttention(nn.Module):
+    """Additive attention that sees where it looked before (Chorowski et al., 2015): convolved weights join the keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys, self.location = nn.Linear(9, 7, bias=False), nn.Conv1d(1, 4, 5, padding=2)
+        self.features = nn.Linear(4, 7, bias=False)
+        self.attention = irnn_tvm.nn.AdditiveAttention(11, 7, 7, project_keys=False)
+
+    def forward(
+        self, query: Tensor, memory: Tensor, lengths: Tensor, before: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        where = self.features(self.location(before.unsqueeze(1)).transpose(1, 2))
+        return self.attention(query, self.keys(memory) + where, memory, lengths)
+
+
 class CrossAttention(nn.Module):
     """A recurrent layer whose steps attend to a memory with projected keys: streams, because steps are alike."""
 
@@ -123,6 +139,11 @@ def _lengths(b: int, t: int, least: int = 1) -> Tensor:
     return torch.randint(least, t + 1, (b,))
 
 
+def _located(b: int, t: int) -> tuple[Tensor, ...]:
+    before = torch.softmax(2 * torch.randn(b, t), -1)
+    return torch.randn(b, 11), torch.randn(b, t, 9), _lengths(b, t), before
+
+
 def _decoder(b: int, t: int) -> tuple[Tensor, ...]:
     h, context = torch.tanh(torch.randn(b, 11)), torch.randn(b, 9)
     return torch.randint(0, 17, (b,)), h, context, torch.randn(b, 13, 9), _lengths(b, 13, 0)
@@ -145,6 +166,7 @@ ATTENTION: dict[str, dict[str, object]] = {
         "example": lambda b, t: (torch.randn(b, t, 9), _lengths(b, t)),
     },
     "attention-decoder": {"make": AttentionDecoder, "example": _decoder, "streams": True, "steps": (1,)},
+    "location-attention": {"make": LocationAttention, "example": _located},
     "cross-attention": {
         "make": CrossAttention,
         "example": lambda b, t: (torch.randn(b, t, 6), torch.randn(b, 11, 7)),

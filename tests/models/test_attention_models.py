@@ -27,6 +27,7 @@ SQNR = {
     "causal-attention": 29.0,
     "attention-by-hand": 32.0,
     "attention-decoder": 33.0,
+    "location-attention": 33.0,
     "cross-attention": 37.0,
     "own-past": 34.0,
 }
