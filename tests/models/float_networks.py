@@ -11,6 +11,7 @@ from attention_networks import ATTENTION
 from norm_networks import NORMS
 from torch import Tensor, nn
 from torch.nn import functional as F
+from variant_networks import VARIANTS
 
 import irnn_tvm.nn
 
@@ -164,7 +165,7 @@ NETWORKS: dict[str, Network] = {
 
 NETWORKS |= {
     name: Network(**{"streams": False} | row)  # type: ignore[arg-type]
-    for name, row in (ATTENTION | NORMS).items()
+    for name, row in (ATTENTION | NORMS | VARIANTS).items()
 }
 
 
