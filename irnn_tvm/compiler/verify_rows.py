@@ -75,6 +75,7 @@ def _mean(call: Any, what: str) -> None:
     from tvm import tirx
 
     _mult(_int(call, "mult"), what)
+    _wide(0, _int(call, "shift"), what)  # a run-time length of 1 adds nothing to it
     _reach(call, what)
     _zero_point(_int(call, "out_bits"), _int(call, "out_zp"), what)
     length = _axis_size(call)

@@ -178,6 +178,7 @@ CHANGES: list[tuple[str, Change, type[Exception], str]] = [
     ("layer_norm-one-feature", longer("x", 32769), OVERFLOW, "32769 features; .* up to 32768"),
     ("mad_norm-8to8", number(eps=2**48 + 1), REFUSED, "eps 281474976710657 is outside"),
     ("mean_pool-8to8-first", number(mult=0), REFUSED, "multiplier"),
+    ("mean_pool-8to8-first", number(shift=0), REFUSED, "shift 0"),
     ("mean_pool-8to8-first", number(shift=60), REFUSED, "shift 63 is outside"),
     ("mean_pool-8to8-first", number(in_zp=128), REFUSED, "zero point 128"),
     ("mean_pool-16to8", longer("x", 65536, axis=0), OVERFLOW, "over 65536 values can reach 2147483648"),
