@@ -19,7 +19,7 @@ def norm_units(x: Tensor, kind: int, eps: int) -> Tensor:
 
 def largest_unit(kind: int, features: int) -> int:
     """Largest |normalised element| with UNIT_BITS fraction bits of a row of `features` elements."""
-    reach = math.isqrt(features - 1) + 2 if kind == LAYER_NORM else features // 2 + 1
+    reach = math.isqrt(features) + 2 if kind == LAYER_NORM else features // 2 + 2
     return reach << UNIT_BITS
 
 
