@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
-from irnn_tvm.ops.normalize import MAX_EPS, MAX_MAD_EPS, UNIT_BITS, layer_norm_units, mad_norm_units
+from irnn_tvm.ops import normalize
+from irnn_tvm.ops.normalize import MAX_EPS, MAX_MAD_EPS, layer_norm_units, mad_norm_units
 
 LAYER_NORM, MAD_NORM = 1, 2
 CODES: dict[str | None, int] = {None: 0, "layer": LAYER_NORM, "mad": MAD_NORM}
@@ -19,8 +18,7 @@ def norm_units(x: Tensor, kind: int, eps: int) -> Tensor:
 
 def largest_unit(kind: int, features: int) -> int:
     """Largest |normalised element| with UNIT_BITS fraction bits of a row of `features` elements."""
-    reach = math.isqrt(features) + 2 if kind == LAYER_NORM else features // 2 + 2
-    return reach << UNIT_BITS
+    return normalize.largest_unit("layer" if kind == LAYER_NORM else "mad", features)
 
 
 def largest_eps(kind: int) -> int:
