@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import irnn_tvm
 from irnn_tvm.examples.japanese_vowels.data import load
@@ -46,11 +47,13 @@ class SettingsJob(ClassificationJob):
         return replace(config, freeze_step=3 * config.observe_steps, **dict(self.changes))
 
 
-def cross_entropy(integer: irnn_tvm.IntegerModel, job: ClassificationJob) -> float:
-    """Mean over the test part, of the integer model."""
+def cross_entropy(model: nn.Module, job: ClassificationJob) -> float:
+    """Mean over the test part, of a float or an integer model."""
+    run = model.float_forward if isinstance(model, irnn_tvm.IntegerModel) else model
     part, total = job.data_set.test, 0.0
     for x, label in zip(part.inputs, part.labels, strict=True):
-        scores = integer.float_forward(torch.from_numpy(x[None])).mean(dim=1)
+        with torch.no_grad():
+            scores = run(torch.from_numpy(x[None])).mean(dim=1)
         total += float(F.cross_entropy(scores, torch.tensor([label])))
     return total / len(part.labels)
 
@@ -73,7 +76,9 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 job = ClassificationJob("japanese_vowels", size, data, name, seed)
                 model, _ = job.train_float(Path(scratch) / "float", False, lambda _: None)
-                rows.setdefault("float", []).append((float("nan"), model_accuracy(model, data.test)))
+                rows.setdefault("float", []).append(
+                    (cross_entropy(model, job), model_accuracy(model, data.test))
+                )
                 for stage in ("ptq", "qat"):
                     for label, changes in (
                         SETTINGS.items() if stage == "qat" else {"after training": {}}.items()
