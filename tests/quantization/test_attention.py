@@ -161,6 +161,11 @@ def test_the_report_has_a_row_per_attention() -> None:
             "its result is read by mul; supported: softmax",
         ),
         (
+            lambda m, a, n: F.log_softmax(a.masked_fill(~lengths_to_mask(n, 8), -1e9), -1).argmax(-1),
+            (x(3, 8), lengths(3, 8)),
+            "its result is read by log_softmax; supported: softmax",
+        ),
+        (
             lambda m, a, n: torch.softmax(a.masked_fill(~lengths_to_mask(n, 8), 0.0), -1),
             (x(3, 8), lengths(3, 8)),
             "supported with -inf",
@@ -288,6 +293,14 @@ def test_a_head_size_that_does_not_divide() -> None:
     """torch's layer refuses it; a hand-made program is refused when it is built (tests/bitexact/test_contract.py)."""
     with pytest.raises(AssertionError, match="divisible"):
         nn.MultiheadAttention(8, 3)
+
+
+def test_a_length_beyond_a_memory_is_refused() -> None:
+    model = Call(lambda m, a, n, b: m.a(a, n, b), a=GrowingMemory())
+    memory, new = x(3, 4, 8), x(3, 8)
+    integer = quantize(model, [(memory, torch.tensor([0, 5, 7]), new)], FAST)
+    with pytest.raises(InputError, match=r"holds index 8, outside 0\.\.7"):
+        integer.float_forward(memory, torch.tensor([0, 5, 8]), new)
 
 
 def test_no_key_is_valid() -> None:

@@ -23,8 +23,10 @@ class GrowingMemoryOp(Op):
 
     def plan(self) -> Value:
         memory, length, x = (self.argument(i, name) for i, name in enumerate(NAMES))
-        if not isinstance(self.planner.value(length), Index):
+        count = self.planner.value(length)
+        if not isinstance(count, Index):
             raise self.refuse("its length is not an integer tensor of the model")
+        count.restrict(2 * memory.meta["value"].shape[1])
         self.sources = (self.slot(memory, "state8"), self.slot(x, "state8"))
         slot = self.planner.new_slot(f"{self.label} memory", bits=8)
         slot.watch(self.node, (0,))

@@ -15,7 +15,9 @@ from irnn_tvm.quantization.slots import Index, Mask, Slot, Value
 
 # Scores that masked_fill writes are below this: far enough from any other for a weight of 0.
 LOWEST = -1e4
-SUPPORTED = "irnn_tvm.nn.lengths_to_mask(lengths, size), irnn_tvm.nn.causal_mask(size), their opposites (~), both together"
+SUPPORTED = (
+    "irnn_tvm.nn.lengths_to_mask(lengths, size), irnn_tvm.nn.causal_mask(size), their opposites (~), both"
+)
 
 
 class _MaskOp(Op):
@@ -100,7 +102,7 @@ class MaskedFillOp(Op):
         if not isinstance(source, Slot):
             raise self.refuse("it is applied to something that is not a float tensor of the model")
         for user in self.node.users:
-            if "softmax" not in self.planner.describe(user).lower():
+            if self.planner.describe(user).removeprefix("Tensor.").lower() != "softmax":
                 raise self.refuse(f"its result is read by {self.planner.describe(user)}; supported: softmax")
         return source
 
