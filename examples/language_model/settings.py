@@ -33,7 +33,7 @@ class Settings:
     every: int = 1
     qat_batches: int | None = None
     observe_steps: int = 50
-    calibration: int = 16
+    calibration: int = 6
     seeds: tuple[int, ...] = (0,)
 
 
