@@ -22,10 +22,12 @@ from irnn_tvm.quantization.slots import Slot
 
 MEASURED_BATCHES = 32  # of more than that, an even selection is measured
 MEASURED = ("linear", "conv1d", "embedding", "pwl", "add", "mul", "lstm", "gru", "rnn", "concat", "clamp",
-            "layer_norm", "mad_norm", "mean_pool", "avg_pool1d", "softmax", "matmul", "attention")  # fmt: skip
-WIDENED = ("requantize", "add", "mul", "mean_pool", "avg_pool1d")
+            "layer_norm", "mad_norm", "mean_pool", "sum_pool", "avg_pool1d",
+            "softmax", "matmul", "attention")  # fmt: skip
+WIDENED = ("requantize", "add", "mul", "mean_pool", "sum_pool", "avg_pool1d")
 STATES = {(): "output", (0,): "output", (1,): "state", (1, 0): "hidden state", (1, 1): "cell state"}
 CELL_STATES = {(): "state", (0,): "hidden state", (1,): "cell state"}
+ATTENDED = {(): "output", (0,): "output", (1,): "weights"}
 
 
 @dataclass
@@ -80,7 +82,7 @@ def _tensors(planner: Planner, emitter: Emitter) -> list[_Measured]:
         op = planner.ops[node]
         if op.kind not in MEASURED:
             continue
-        names = CELL_STATES if getattr(op, "is_cell", False) else STATES
+        names = CELL_STATES if getattr(op, "is_cell", False) else ATTENDED if op.kind == "attention" else STATES
         for path, slot, made in _leaves(value, emitter.env[node], ()):
             source = planner.folded.source(node)
             if any(slot.clamped) and op.kind != "clamp":

@@ -148,7 +148,7 @@ def test_ways_of_writing_it(name: str, config: QuantConfig) -> None:
 def test_the_report_has_a_row_per_attention() -> None:
     make, example = MODELS["additive-without-lengths"]
     rows = quantize(make().eval(), [example() for _ in range(3)], FAST).report
-    assert [r.layer for r in rows if r.op == "attention"] == ["a", "a"]
+    assert [(r.layer, r.tensor) for r in rows if r.op == "attention"] == [("a", "output"), ("a", "weights")]
 
 
 @pytest.mark.parametrize(
