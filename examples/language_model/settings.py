@@ -50,9 +50,9 @@ QUICK = Settings(
 )
 STANDARD = Settings(
     name="standard",
-    float_loop=LoopSettings(epochs=7, learning_rate=2e-3, warmup=200),
+    float_loop=LoopSettings(epochs=6, learning_rate=2e-3, warmup=200),
     qat_loop=LoopSettings(epochs=1, learning_rate=1e-4, clip=0.5),
-    sampling=Sampling(until=7),
+    sampling=Sampling(until=6),
     qat_batches=300,
 )
 FULL = Settings(
