@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import codecs
 import pickle
-from typing import IO, Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
+from numpy._core.multiarray import _reconstruct
 
 from irnn_tvm.errors import BuildError
 
 BLOCKS = "0.14.1"  # pandas' name of the layout in which a table's columns are stored since that version
+
+
+class Readable(Protocol):
+    """A binary file, opened by `open` or `gzip.open`."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+
+    def readline(self) -> bytes: ...
 
 
 class _Record:
@@ -61,7 +69,7 @@ class _TableReader(pickle.Unpickler):
         return found
 
 
-def read_frames(stream: IO[bytes]) -> dict[int, list[dict[str, np.ndarray]]]:
+def read_frames(stream: Readable) -> dict[int, list[dict[str, np.ndarray]]]:
     """Per key the list of its tables, each a dict from column to its values [N].
 
     Raises BuildError for a pickle that is something else or names functions that tables do not need.

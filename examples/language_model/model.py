@@ -66,7 +66,7 @@ def recurrent(variant: str, hidden: int, layers: int, dropout: float) -> nn.Modu
     )
     if variant == "lstm":
         return nn.LSTM(**sizes)
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "ln-lstm": {"norm": "layer"},
         "madnorm-lstm": {"norm": "mad"},
         "mogrifier-lstm": {"mogrify": 4},

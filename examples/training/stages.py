@@ -57,12 +57,18 @@ class Job(Protocol):
     """One model of a recipe at one size with one seed: what `run_stages` needs to know of it."""
 
     recipe: str
-    size: str
     model: str
     seed: int
-    data: str
     metric: str
     device: str
+
+    @property
+    def size(self) -> str:
+        """quick, standard or full."""
+
+    @property
+    def data(self) -> str:
+        """Archive and checksum, for result rows."""
 
     def train_float(self, folder: Path, resume: bool, say: Say) -> tuple[nn.Module, float]:
         """The trained float model in eval mode, and the seconds that it took; checkpoints go to `folder`."""
