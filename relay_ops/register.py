@@ -27,6 +27,7 @@ from . import (
     requantize,
     rnn,
     softmax,
+    sum_pool,
     topk,
 )
 
@@ -59,6 +60,7 @@ OPERATORS = {
         requantize,
         rnn,
         softmax,
+        sum_pool,
         topk,
     )
 }

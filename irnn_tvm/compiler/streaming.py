@@ -15,7 +15,7 @@ from irnn_tvm.compiler.lift_states import STATE_ARGS, op_name, output_fields
 ELEMENTWISE = frozenset({"irnn.requantize", "irnn.pwl", "irnn.clamp", "irnn.add", "irnn.mul"})
 # What reads the last axis as a whole, one axis as a whole (`dim`), and windows of the last axis.
 ROWS = frozenset({"irnn.layer_norm", "irnn.mad_norm", "irnn.topk"})
-POOLS = frozenset({"irnn.mean_pool", "irnn.max_pool", "irnn.argmax"})
+POOLS = frozenset({"irnn.mean_pool", "irnn.sum_pool", "irnn.max_pool", "irnn.argmax"})
 WINDOWS = frozenset({"irnn.avg_pool1d", "irnn.max_pool1d"})
 
 # What treats the rows of its first operand alike, as long as the others are the same for all of them.

@@ -35,6 +35,7 @@ WIDTHS: dict[str, tuple[tuple[int, ...], ...]] = {
     "irnn.layer_norm": (_NARROW, (32,), (32,)),
     "irnn.mad_norm": (_NARROW, (32,), (32,)),
     "irnn.mean_pool": (_NARROW,),
+    "irnn.sum_pool": (_NARROW,),
     "irnn.max_pool": (_NARROW,),
     "irnn.avg_pool1d": (_NARROW,),
     "irnn.max_pool1d": (_NARROW,),

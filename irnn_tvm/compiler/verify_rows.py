@@ -89,7 +89,9 @@ def _axis_size(call: Any) -> Any:
 
 
 def _mean_of(call: Any, length: int, what: str) -> None:
-    _sum(call, length, _int(call, "shift") + length.bit_length() - 1, what)
+    """The sum itself, and its product with the multiplier; a mean's shift grows with its length."""
+    grows = op_name(call) == "irnn.mean_pool"
+    _sum(call, length, _int(call, "shift") + grows * (length.bit_length() - 1), what)
 
 
 def _windows(call: Any, what: str) -> None:
@@ -117,6 +119,7 @@ CHECKS = {
     "irnn.layer_norm": _norm("layer"),
     "irnn.mad_norm": _norm("mad"),
     "irnn.mean_pool": _mean,
+    "irnn.sum_pool": _mean,
     "irnn.avg_pool1d": _average,
     "irnn.max_pool1d": _windows,
     "irnn.topk": _top,
@@ -124,7 +127,7 @@ CHECKS = {
 
 
 def verify_lengths(main: Any, max_steps: int) -> None:
-    """Bounds that depend on the run-time length: means over axes that a sequence of up to `max_steps` makes long.
+    """Bounds that depend on the run-time length: means and sums over axes that up to `max_steps` steps make long.
 
     Raises AccumulatorOverflowError naming the operator and the length.
     """
@@ -132,8 +135,10 @@ def verify_lengths(main: Any, max_steps: int) -> None:
 
     for block in main.body.blocks:
         for binding in block.bindings:
-            if op_name(binding.value) == "irnn.mean_pool" and isinstance(
-                expression(_axis_size(binding.value)), str
-            ):
-                length = max(1, evaluate(_axis_size(binding.value), max_steps))
-                _mean_of(binding.value, length, f"irnn.mean_pool ({binding.var.name})")
+            name = op_name(binding.value)
+            if name not in ("irnn.mean_pool", "irnn.sum_pool"):
+                continue
+            size = _axis_size(binding.value)
+            if isinstance(expression(size), str):
+                length = max(1, evaluate(size, max_steps))
+                _mean_of(binding.value, length, f"{name} ({binding.var.name})")

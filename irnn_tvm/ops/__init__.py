@@ -33,6 +33,7 @@ from irnn_tvm.ops.quantize import dequantize, quantize
 from irnn_tvm.ops.requantize import requantize
 from irnn_tvm.ops.rnn import rnn
 from irnn_tvm.ops.softmax import softmax
+from irnn_tvm.ops.sum_pool import sum_pool
 from irnn_tvm.ops.topk import topk
 
 __all__ = [
@@ -68,5 +69,6 @@ __all__ = [
     "requantize",
     "rnn",
     "softmax",
+    "sum_pool",
     "topk",
 ]

@@ -39,6 +39,14 @@ ROWS: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "rank1": dict(bits=8, to=8, shape=(23,), dim=0),
         "saturating": dict(bits=8, to=8, shape=(5, 70), dim=0, gain=40),
     },
+    "sum_pool": {
+        "8to8-first": dict(bits=8, to=8, shape=(9, 4, 17), dim=0, in_zp=-7, out_zp=5),
+        "8to16-middle": dict(bits=8, to=16, shape=(4, 9, 17), dim=1, in_zp=20),
+        "16to8-last": dict(bits=16, to=8, shape=(4, 17, 9), dim=-1, out_zp=-1),
+        "one-step": dict(bits=16, to=16, shape=(1, 70), dim=0),
+        "long": dict(bits=16, to=16, shape=(4099, 2), dim=0),
+        "rank1": dict(bits=8, to=8, shape=(23,), dim=0),
+    },
     "max_pool": {
         "8-first": dict(bits=8, shape=(3, 4, 17), dim=0),
         "8-middle": dict(bits=8, shape=(4, 2, 17), dim=1),

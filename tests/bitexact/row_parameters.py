@@ -51,6 +51,22 @@ def _mean_pool(
     return Arguments({"x": Input(shape, bits)}, {}, numbers | {"out_zp": out_zp, "out_bits": to})
 
 
+def _sum_pool(
+    rng: np.random.Generator,
+    *,
+    bits: int,
+    to: int,
+    shape: Shape,
+    dim: int,
+    in_zp: int = 0,
+    out_zp: int = 0,
+    gain: float = 1.0,
+) -> Arguments:
+    mult, shift = multiplier(gain * 2.0 ** (to - bits) / shape[dim] ** 0.5)
+    numbers = {"dim": dim, "in_zp": in_zp, "mult": int(mult), "shift": shift}
+    return Arguments({"x": Input(shape, bits)}, {}, numbers | {"out_zp": out_zp, "out_bits": to})
+
+
 def _along(rng: np.random.Generator, *, bits: int, shape: Shape, dim: int) -> Arguments:
     return Arguments({"x": Input(shape, bits)}, {}, {"dim": dim})
 
@@ -95,6 +111,7 @@ MAKERS: dict[str, Callable[..., Arguments]] = {
     "layer_norm": _norm,
     "mad_norm": _norm,
     "mean_pool": _mean_pool,
+    "sum_pool": _sum_pool,
     "max_pool": _along,
     "argmax": _along,
     "topk": _topk,

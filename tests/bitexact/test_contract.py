@@ -182,6 +182,8 @@ CHANGES: list[tuple[str, Change, type[Exception], str]] = [
     ("mean_pool-8to8-first", number(shift=60), REFUSED, "shift 63 is outside"),
     ("mean_pool-8to8-first", number(in_zp=128), REFUSED, "zero point 128"),
     ("mean_pool-16to8", longer("x", 65536, axis=0), OVERFLOW, "over 65536 values can reach 2147483648"),
+    ("sum_pool-8to8-first", number(shift=0), REFUSED, "shift 0"),
+    ("sum_pool-rank1", longer("x", 2**24), OVERFLOW, "over 16777216 values can reach 2147483648"),
     ("avg_pool1d-2", number(shift=63), REFUSED, "shift 63"),
     ("avg_pool1d-2", number(kernel=0), REFUSED, "kernel 0, stride 2, padding 0"),
     ("avg_pool1d-padding", number(padding=3), REFUSED, "at most half of the kernel"),

@@ -199,6 +199,7 @@ OPERATORS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "layer_norm": norm(),
     "mad_norm": norm(),
     "mean_pool": pool(),
+    "sum_pool": pool(),
     "max_pool": search(),
     "argmax": search(),
     "topk": best(),

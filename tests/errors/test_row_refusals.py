@@ -40,6 +40,8 @@ STREAMS: dict[str, tuple[Callable[..., Any], str]] = {
     "layer-norm": (lambda x, g: ops.layer_norm(x, g, g, 1, 30, 0, 16), ""),
     "mad-norm": (lambda x, g: ops.mad_norm(x, g, g, 1, 30, 0, 16), ""),
     "mean-of-features": (lambda x, g: ops.mean_pool(x, -1, 0, 1 << 30, 30, 0, 8), ""),
+    "sum-of-features": (lambda x, g: ops.sum_pool(x, 2, 0, 1 << 30, 33, 0, 8), ""),
+    "sum-over-time": (lambda x, g: ops.sum_pool(x, 0, 0, 1 << 30, 33, 0, 8), "the whole sequence is pooled"),
     "maximum-of-batch": (lambda x, g: ops.max_pool(x, 1), ""),
     "argmax-of-features": (lambda x, g: ops.argmax(x, 2), ""),
     "topk-of-features": (lambda x, g: ops.topk(x, 3), ""),

@@ -66,17 +66,19 @@ class OneFeature(nn.Module):
 
 
 class PooledClassifier(nn.Module):
-    """BatchNorm on features, bidirectional GRU, mean and maximum over time, BatchNorm, classes by argmax."""
+    """BatchNorm on features, bidirectional GRU, mean, maximum and gated sum over time, BatchNorm, classes by argmax."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.features, self.summary = nn.BatchNorm1d(6), nn.BatchNorm1d(28)
-        self.rnn, self.out = nn.GRU(6, 7, batch_first=True, bidirectional=True), nn.Linear(28, 5)
+        self.features, self.summary = nn.BatchNorm1d(6), nn.BatchNorm1d(42)
+        self.rnn, self.out = nn.GRU(6, 7, batch_first=True, bidirectional=True), nn.Linear(42, 5)
+        self.gate = nn.Linear(14, 1)
         _spread(self.features, self.summary)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = self.rnn(self.features(x.transpose(1, 2)).transpose(1, 2))[0]
-        pooled = torch.cat((y.mean(1), y.max(dim=1).values), -1)
+        gated = (torch.sigmoid(self.gate(y)) * y).sum(1)
+        pooled = torch.cat((y.mean(1), y.max(dim=1).values, gated), -1)
         scores = self.out(self.summary(pooled))
         return scores, F.log_softmax(scores, dim=-1).argmax(-1)
 

@@ -11,6 +11,7 @@ import scalar_rows
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scalar import rescale
 
 import irnn_tvm.ops as ops
 from irnn_tvm.ops.normalize import (
@@ -159,6 +160,14 @@ def test_mean_pool(length: int) -> None:
         exact = Fraction(sum(v + 9 for v in column) * (2**30 + 77), length << 24)
         clipped = max(Fraction(-32768), min(Fraction(32767), exact))
         assert abs(y - clipped) <= Fraction(1, 2) + abs(exact) / (1 << 27)
+
+
+@pytest.mark.parametrize("length", [1, 2, 1000])
+def test_sum_pool(length: int) -> None:
+    rng = np.random.default_rng(length)
+    x = rng.integers(-128, 128, (3, length))
+    got = ops.sum_pool(torch.tensor(x, dtype=torch.int8), -1, 5, 2**30 + 77, 33, 0, 16)
+    assert got.tolist() == [rescale(sum(v - 5 for v in row) * (2**30 + 77), 33, 0, 16) for row in x.tolist()]
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(1, 1, 0), (2, 2, 1), (3, 1, 0), (5, 3, 2)])

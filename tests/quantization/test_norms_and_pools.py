@@ -18,6 +18,13 @@ from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
 CONFIGS = {16: QuantConfig(headroom=1.2), 8: QuantConfig.int8()}
 
 
+class Sum(nn.Module):
+    """Over the second axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(1)
+
+
 class Calls(nn.Module):
     """A function of the input, with layers."""
 
@@ -72,6 +79,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "batch_norm": (lambda: nn.BatchNorm1d(8), (64, 8)),
     "batch_norm_sequence": (lambda: nn.BatchNorm1d(8), (9, 8, 20)),
     "avg_pool": (lambda: nn.AvgPool1d(3, 2, padding=1), (5, 8, 31)),
+    "sum": (lambda: Sum(), (9, 20, 8)),
     "adaptive_avg_pool": (lambda: nn.AdaptiveAvgPool1d(1), (40, 8, 31)),
 }
 
@@ -115,6 +123,10 @@ SAME: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda m, x: F.adaptive_avg_pool1d(x.transpose(1, 2), 1).squeeze(-1),
         lambda m, x: nn.functional.avg_pool1d(x.transpose(1, 2), 12).squeeze(-1),
     ),
+    "sum": (
+        lambda m, x: x.sum(1) / 12.0,
+        lambda m, x: torch.sum(x, dim=1, keepdim=True).squeeze(1) / 12.0,
+    ),
     "maximum": (
         lambda m, x: x.max(1)[0],
         lambda m, x: x.max(dim=-2).values,
@@ -152,7 +164,7 @@ def test_ways_to_write_it_agree(name: str) -> None:
         assert "softmax" not in operators(integer)
         found, exact = integer.float_forward(steps), model(steps)
         assert found.shape == exact.shape
-        if name == "mean":
+        if name in ("mean", "sum"):
             assert (found - exact).abs().max() < 0.15
         else:
             assert torch.equal(found.to(exact.dtype), exact) or (found - exact).abs().max() < 0.3

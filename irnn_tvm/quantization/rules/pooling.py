@@ -1,4 +1,4 @@
-"""Pooling over whole axes: mean, max, and the adaptive pools with one output."""
+"""Pooling over whole axes: mean, sum, max, and the adaptive pools with one output."""
 
 from __future__ import annotations
 
@@ -93,6 +93,31 @@ class MeanOp(_Reduction):
             factor, shift = max(1, (factor + (1 << (excess - 1))) >> excess), LARGEST_SHIFT
         node = emitter.env[self.argument(0, "input")]
         return self.reduce(emitter, "mean_pool", node, x.zero_point, factor, shift, y.zero_point, y.bits)
+
+
+@Registry.register(functions=(torch.sum,), methods=("sum",))
+class SumOp(_Reduction):
+    """Exact sum times one multiplier."""
+
+    kind = "sum_pool"
+
+    def plan(self) -> Value:
+        self.read_axes(self.argument(1, "dim"), self.argument(2, "keepdim", False))
+        self.source = self.slot(self.argument(0, "input"), "elementwise")
+        slot = self.planner.new_slot(f"{self.label} output", flexible=True)
+        slot.watch(self.node)
+        return slot
+
+    def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert isinstance(self.value, Slot)
+        return sim.quantize(super().simulate(sim, args, kwargs), self.value)
+
+    def emit(self, emitter: Emitter) -> Any:
+        assert isinstance(self.value, Slot)
+        x, y = self.source.qparams, self.value.qparams
+        (mult,), shift = bounded_multiplier([x.scale / y.scale], [1 << 31], self.label)
+        node = emitter.env[self.argument(0, "input")]
+        return self.reduce(emitter, "sum_pool", node, x.zero_point, int(mult[0]), shift, y.zero_point, y.bits)
 
 
 @Registry.register(
