@@ -15,8 +15,8 @@ QUICK = ClassifierSettings(
 )
 STANDARD = ClassifierSettings(
     name="standard",
-    float_loop=LoopSettings(epochs=25, learning_rate=3e-3, warmup=100, weight_decay=1e-5),
-    qat_loop=LoopSettings(epochs=4, learning_rate=3e-4),
+    float_loop=LoopSettings(epochs=12, learning_rate=3e-3, warmup=100, weight_decay=1e-5),
+    qat_loop=LoopSettings(epochs=1, learning_rate=3e-4),
     hidden=HIDDEN,
     batch=64,
     dropout=0.3,

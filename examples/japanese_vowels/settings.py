@@ -15,7 +15,7 @@ QUICK = ClassifierSettings(
 STANDARD = ClassifierSettings(
     name="standard",
     float_loop=LoopSettings(epochs=80, learning_rate=5e-3, warmup=100, weight_decay=1e-4),
-    qat_loop=LoopSettings(epochs=20, learning_rate=5e-4),
+    qat_loop=LoopSettings(epochs=8, learning_rate=5e-4),
     hidden=HIDDEN,
     batch=16,
     dropout=0.3,

@@ -53,7 +53,8 @@ STANDARD = Settings(
     float_loop=LoopSettings(epochs=6, learning_rate=2e-3, warmup=200),
     qat_loop=LoopSettings(epochs=1, learning_rate=1e-4, clip=0.5),
     sampling=Sampling(until=6),
-    qat_batches=300,
+    qat_batches=150,
+    observe_steps=30,
 )
 FULL = Settings(
     name="full",
