@@ -62,9 +62,7 @@ def run_gru(norm: str, w: GruWeights, x: Tensor, h: Tensor, hooks: Exact) -> tup
     outputs: list[Tensor] = []
     for t in time_order(x.shape[0], w.reverse):
         h_rz, h_n = normalised("W_hh h", hooks.linear("hh", read, w.w_hh), w.gain_hh)
-        pre_r, pre_z = (x_rz[t] + h_rz).chunk(2, dim=-1)
-        r = hooks.activate("gate r", "sigmoid", pre_r)
-        z = hooks.activate("gate z", "sigmoid", pre_z)
+        r, z = hooks.activate_gates(("gate r", "gate z"), ("sigmoid", "sigmoid"), x_rz[t] + h_rz)
         reset = hooks.point("norm of W_hn h + b_hn", h_n + b_hh[2 * size :])
         n = hooks.activate("gate n", "tanh", x_n[t] + r * reset)
         h = hooks.point("state", (1.0 - z) * n + z * h)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from irnn_tvm.nn.gate_norm import EPS
@@ -130,6 +131,8 @@ def run_lstm(
         product = hooks.linear("hh", v, w.w_hh)
         return product if form.norm is None else normed("W_hh h", product, w.gain_hh)
 
+    names = [f"gate {gate}" for gate in form.gates]
+    functions = ["tanh" if gate == "g" else "sigmoid" for gate in form.gates]
     hoisted = None if form.rounds else from_x(x)
     outputs: list[Tensor] = []
     for t in time_order(x.shape[0], w.reverse):
@@ -138,17 +141,20 @@ def run_lstm(
             sums = from_x(v) + from_h(h)
         else:
             sums = hoisted[t] + from_h(h)
-        pre = dict(zip(form.gates, sums.chunk(len(form.gates), dim=-1), strict=True))
-        for gate in form.peeping[:-1]:
-            if peeps:
-                pre[gate] = pre[gate] + peeps[gate] * c
-        f = hooks.activate("gate f", "sigmoid", pre["f"])
-        i = 1.0 - f if form.coupled else hooks.activate("gate i", "sigmoid", pre["i"])
-        c = f * c + i * hooks.activate("gate g", "tanh", pre["g"])
+        if not peeps:
+            *i, f, g, o = hooks.activate_gates(names, functions, sums)
+        else:
+            *rest, before_o = sums.chunk(len(form.gates), dim=-1)
+            looking = [pre + peeps[gate] * c for gate, pre in zip(form.peeping[:-1], rest, strict=False)]
+            *i, f, g = hooks.activate_gates(
+                names[:-1], functions[:-1], torch.cat((*looking, rest[-1]), dim=-1)
+            )
+        c = f * c + (i[0] if i else 1.0 - f) * g
         if form.cell_clip is not None:
             c = c.clamp(-form.cell_clip, form.cell_clip)
         c = hooks.point("cell state", c)
-        o = hooks.activate("gate o", "sigmoid", pre["o"] + peeps["o"] * c if peeps else pre["o"])
+        if peeps:
+            o = hooks.activate("gate o", "sigmoid", before_o + peeps["o"] * c)
         if form.norm_cell is None:
             squashed = hooks.activate_cell(c)
         else:

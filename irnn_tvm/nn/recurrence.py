@@ -38,6 +38,11 @@ class Exact:
         """A function of a tensor that integers round to the grid `name` first."""
         return FUNCTIONS[function](x)
 
+    def activate_gates(self, names: Sequence[str], functions: Sequence[str], x: Tensor) -> tuple[Tensor, ...]:
+        """`activate` of gates that lie side by side in the last axis of x."""
+        parts = zip(names, functions, x.chunk(len(names), dim=-1), strict=True)
+        return tuple(self.activate(name, function, part) for name, function, part in parts)
+
     def activate_onto(self, name: str, function: str, x: Tensor, target: str) -> Tensor:
         """`activate` with a result on the grid of the point `target`."""
         return self.point(target, self.activate(name, function, x))

@@ -20,6 +20,7 @@ from irnn_tvm.quantization.rules.layer import Internal, Layer, float_array
 from irnn_tvm.quantization.rules.recurrent import gate_qparams
 from irnn_tvm.quantization.slots import Slot, affine_qparams, symmetric_qparams
 from irnn_tvm.quantization.tables import FLAT, OUTPUTS
+from irnn_tvm.training.gate_tables import GateTables
 
 if TYPE_CHECKING:
     from irnn_tvm.training.simulation import Simulation
@@ -183,6 +184,22 @@ class VariantLayer(Layer):
         return Internal(name, q, observer.low, observer.high, flat)
 
 
+class LookUpGates(torch.autograd.Function):
+    """Activations of all gates, each rounded to its grid first; the gradient is the tables' slope."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tables: GateTables) -> Tensor:
+        place = tables.index(x)
+        ctx.save_for_backward(place)
+        ctx.tables = tables
+        return tables.look_up(place)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (place,) = ctx.saved_tensors
+        return grads[0] * ctx.tables.derivative(place), None
+
+
 class Rounded(Exact):
     """Hooks of training: every point on its grid, weights on theirs, functions as their tables."""
 
@@ -190,6 +207,7 @@ class Rounded(Exact):
         self.sim, self.layer, self.k, self.d = sim, layer, k, d
         self.place = layer.places[k][d]
         self.weights: dict[str, Tensor] = {}
+        self.gates: dict[tuple[Any, ...], GateTables] = {}
         self.bits = layer.planner.config.gate_bits
 
     def _key(self, name: str) -> tuple[Any, ...]:
@@ -213,16 +231,32 @@ class Rounded(Exact):
         return super().normalise(name, x, kind, gain, bias, rounded)
 
     def activate(self, name: str, function: str, x: Tensor) -> Tensor:
-        rounded, q = self._rounded(name, x)
-        observer = self.layer.seen[self.k][self.d][name]
-        key = (*self._key(name), "table")
-        return self.sim.function(rounded, function, key, q, OUTPUTS[function](self.bits), observer)
+        return self._activate((name,), (function,), x, [OUTPUTS[function](self.bits)])[0]
+
+    def activate_gates(self, names: Sequence[str], functions: Sequence[str], x: Tensor) -> tuple[Tensor, ...]:
+        return self._activate(names, functions, x, [OUTPUTS[function](self.bits) for function in functions])
 
     def activate_onto(self, name: str, function: str, x: Tensor, target: str) -> Tensor:
-        rounded, q = self._rounded(name, x)
-        observer = self.layer.seen[self.k][self.d][name]
-        out = self.place.slots[target].qparams
-        return self.sim.function(rounded, function, (*self._key(name), "table"), q, out, observer)
+        return self._activate((name,), (function,), x, [self.place.slots[target].qparams])[0]
+
+    def _activate(
+        self, names: Sequence[str], functions: Sequence[str], x: Tensor, outs: Sequence[QParams]
+    ) -> tuple[Tensor, ...]:
+        """Functions of the parts of x, each rounded to its grid first, on the grids `outs`."""
+        seen = [self.layer.seen[self.k][self.d][name] for name in names]
+        if self.sim.phase == "learn":  # ranges of gates have gradients then
+            found = []
+            for i, (name, part) in enumerate(zip(names, x.chunk(len(names), dim=-1), strict=True)):
+                rounded, q = self._rounded(name, part)
+                key = (*self._key(name), "table")
+                found.append(self.sim.function(rounded, functions[i], key, q, outs[i], seen[i]))
+            return tuple(found)
+        key = (*self._key("gates"), *names)
+        if key not in self.gates:
+            grids = [self.layer.grid(self.k, self.d, name) for name in names]
+            self.gates[key] = self.sim.gates(key, functions, grids, outs, seen, x.shape[-1] // len(names), x)
+        activated: Tensor = LookUpGates.apply(x, self.gates[key])
+        return activated.chunk(len(names), dim=-1)
 
     def activate_cell(self, x: Tensor) -> Tensor:
         cell = self.place.slots["cell state"]
