@@ -39,8 +39,8 @@ def beam_search(
     width: int = 8,
     candidates: int = 12,
     language_model: Continuation | None = None,
-    weight: float = 0.5,
-    bonus: float = 0.5,
+    weight: float = 0.3,
+    bonus: float = 0.6,
 ) -> list[int]:
     """The most probable text, all its paths added up, among the `width` best prefixes of every step.
 

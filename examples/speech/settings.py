@@ -21,7 +21,7 @@ class Network:
     hidden: int
     layers: int
     dropout: float
-    batch: int = 24
+    batch: int = 16
     channels: int = 0
     attention: int = 0
     embedding: int = 0
@@ -52,13 +52,13 @@ class Settings:
 QUICK = Settings(
     name="quick",
     ctc=Network(
-        float_loop=LoopSettings(epochs=16, learning_rate=4e-3, warmup=20, clip=5.0),
+        float_loop=LoopSettings(epochs=20, learning_rate=4e-3, warmup=20, clip=5.0),
         qat_loop=LoopSettings(epochs=1, learning_rate=2e-4, clip=1.0),
         framing=Framing(4, 16),
-        hidden=64,
+        hidden=80,
         layers=2,
-        dropout=0.1,
-        batch=16,
+        dropout=0.0,
+        batch=8,
     ),
     attention=Network(
         float_loop=LoopSettings(epochs=2, learning_rate=2e-3, warmup=20, clip=5.0),
@@ -73,6 +73,7 @@ QUICK = Settings(
         embedding=16,
         decoder=48,
     ),
+    masking=Masking(bands=4, frames=10, share=0.05),
     speeds=1,
     clips=600,
     tested=40,
