@@ -37,7 +37,7 @@ class PooledTagger(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = self.rnn(self.features(x.transpose(1, 2)).transpose(1, 2))[0].transpose(1, 2)
         y = F.max_pool1d(F.avg_pool1d(y, 3, 1, 1), 2, 1)
-        scores = self.out(self.summary(torch.cat((self.mean(y).squeeze(-1), y.amax(-1)), -1)))
+        scores = self.out(self.summary(torch.cat((self.mean(y).squeeze(-1) + y.sum(-1), y.amax(-1)), -1)))
         return scores, scores.topk(2).values
 
 

@@ -88,7 +88,12 @@ class BatchNormOp(Op):
     def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         source = self.argument(0, "input")
         x = sim.operand(args[0] if args else kwargs["input"], self.planner.values[source], self.layer.entry)
-        gain, offset = (v.reshape(-1, *[1] * (x.dim() - 2)) for v in self.layer.affine())
+        gain, offset = self.layer.affine()
+        # An accumulator unit is 1/127 of the gain's step, coarse enough to move results across a tie.
+        unit = (gain.detach().abs() * (self.layer.entry.qparams.scale / 127.0)).clamp_min(1e-12)
+        rounded = torch.floor(offset.detach() / unit + 0.5) * unit
+        offset = offset + (rounded - offset.detach())
+        gain, offset = (v.reshape(-1, *[1] * (x.dim() - 2)) for v in (gain, offset))
         return sim.quantize(x * gain + offset, self.layer.out)
 
     def emit(self, emitter: Emitter) -> Any:
