@@ -22,7 +22,7 @@ _OBJDUMP = {
 }
 
 # Instructions that compute with floats or convert from and to them. Moves of registers that only carry a float's name
-# (movaps, fmov, vmov.f64, vins.f16) do not: compilers use them for integers as well, and fneg to make integer constants.
+# (movaps, fmov, vmov.f64, vins.f16) do not: compilers use them for integers too, and fneg to make integer constants.
 _X86_FLOAT = re.compile(
     r"v?(add|sub|mul|div|sqrt|rsqrt|rcp|min|max|round|cmp\w*|u?comi|hadd|hsub|addsub|dp|fn?m(add|sub)\w*)"
     r"(ss|sd|ps|pd)z?|v?cvt\w+|f(?!ence)\w+"
