@@ -101,41 +101,44 @@ class _Row:
     def _mogrify(self) -> None:
         from tvm.tirx.script import builder as T
 
-        v, b = self.v, self.b
+        v = self.v
         x_zp, h_zp = v.get("x_zp"), v.get("projection_zp" if v.projected else "h_zp")
         for r in range(v.rounds):
-            name = "r" if r % 2 else "q"
             source, value = (self.x, self.h) if r % 2 else (self.h, self.x)
-            rows, depth = (v.state, v.width) if r % 2 else (v.width, v.state)
-            zero = h_zp if r % 2 else x_zp
-            out = self.buffers[f"mogrified{r}"]
-            w, bias, mult = (self.buffers[f"{kind}_{name}"] for kind in ("w", "bias", "mult"))
-            number, table = r // 2, v.gates + 1 + r
+            rows = v.state if r % 2 else v.width
+            out, out_zp = self.buffers[f"mogrified{r}"], v.get("mogrifier_out_zp")[r]
             with T.serial(rows) as i:
                 with T.sblock(f"unit_mogrify{r}"):
                     vi = T.axis.spatial(rows, i)
-                    T.reads(source[b, 0:depth], value[b, vi], w[number, vi, 0:depth], bias[number, vi],
-                            mult[number, vi], self._all_tables())  # fmt: skip
-                    T.writes(out[b, vi])
-                    acc = T.sblock_alloc_buffer((1,), "int32")
-                    scratch = T.sblock_alloc_buffer((2,), "int32")
-                    dot_rows(f"mogrify{r}", acc, 1, depth, (w, lambda g, c, n=number, i=vi: (n, i + g, c)),
-                             (source, lambda c: (b, c)), (bias, lambda g, n=number, i=vi: (n, i + g)))  # fmt: skip
-                    with T.sblock(f"gate_mogrify{r}"):
-                        T.reads(acc[0], value[b, vi], mult[number, vi], self._all_tables())
-                        T.writes(out[b, vi])
-                        wide = fp.i64(acc[0]) * fp.i64(mult[number, vi])
-                        shift, zp = v.get("mogrifier_shift")[r], v.get("mogrifier_zp")[r]
-                        gate = fp.i32(self._activate(scratch, table, wide, shift, zp))
-                        product = (gate - v.get("act_zp")[table]) * (fp.i32(value[b, vi]) - zero)
-                        value64 = fp.i64(product) * fp.const64(v.get("mogrifier_mult")[r])
-                        out_zp = v.get("mogrifier_out_zp")[r]
-                        result = fp.rescale(value64, v.get("mogrifier_out_shift")[r], out_zp, 8)
-                        T.buffer_store(out, result, [b, vi])
+                    self._mogrifier_unit(r, vi, source, value, h_zp if r % 2 else x_zp, out)
             if r % 2:
-                self.h, h_zp = out, v.get("mogrifier_out_zp")[r]
+                self.h, h_zp = out, out_zp
             else:
-                self.x, x_zp = out, v.get("mogrifier_out_zp")[r]
+                self.x, x_zp = out, out_zp
+
+    def _mogrifier_unit(self, r: int, unit: Any, source: Any, value: Any, zero: int, out: Any) -> None:
+        """One element of round r, inside its block. zero: zero point of `value`."""
+        from tvm.tirx.script import builder as T
+
+        v, b, number, table = self.v, self.b, r // 2, self.v.gates + 1 + r
+        depth, name = (v.width, "r") if r % 2 else (v.state, "q")
+        w, bias, mult = (self.buffers[f"{kind}_{name}"] for kind in ("w", "bias", "mult"))
+        T.reads(source[b, 0:depth], value[b, unit], w[number, unit, 0:depth], bias[number, unit],
+                mult[number, unit], self._all_tables())  # fmt: skip
+        T.writes(out[b, unit])
+        acc = T.sblock_alloc_buffer((1,), "int32")
+        scratch = T.sblock_alloc_buffer((2,), "int32")
+        dot_rows(f"mogrify{r}", acc, 1, depth, (w, lambda g, c: (number, unit + g, c)),
+                 (source, lambda c: (b, c)), (bias, lambda g: (number, unit + g)))  # fmt: skip
+        with T.sblock(f"gate_mogrify{r}"):
+            T.reads(acc[0], value[b, unit], mult[number, unit], self._all_tables())
+            T.writes(out[b, unit])
+            wide = fp.i64(acc[0]) * fp.i64(mult[number, unit])
+            shift, zp = v.get("mogrifier_shift")[r], v.get("mogrifier_zp")[r]
+            gate = fp.i32(self._activate(scratch, table, wide, shift, zp)) - v.get("act_zp")[table]
+            product = fp.i64(gate * (fp.i32(value[b, unit]) - zero)) * fp.const64(v.get("mogrifier_mult")[r])
+            result = fp.rescale(product, v.get("mogrifier_out_shift")[r], v.get("mogrifier_out_zp")[r], 8)
+            T.buffer_store(out, result, [b, unit])
 
     def _dots(self, unit: Any, acc_x: Any, acc_h: Any, bias_h: Any) -> None:
         """Products of the gates of one unit."""

@@ -47,7 +47,7 @@ class Recurrent:
             if dtype not in {f"int{bits}" for bits in widths[name]}:
                 allowed = " or ".join(f"int{bits}" for bits in widths[name])
                 raise BuildError(f"{what}: argument {name} is {dtype}; supported: {allowed}")
-        self.gate_bits = self.int("gate_bits")
+        self.gate_bits = self.integer("gate_bits")
         # Largest |activation| without its zero point.
         self.act = 1 << (15 if self.gate_bits == 16 else 8)
 
@@ -65,14 +65,14 @@ class Recurrent:
             raise BuildError(f"{self.what}: argument {name} must be a constant of the program")
         return np.asarray(expr.value.numpy(), np.int64)
 
-    def int(self, name: str) -> int:
+    def integer(self, name: str) -> int:
         return base._int(self.call, name)
 
-    def ints(self, name: str) -> list[int]:
+    def integers(self, name: str) -> list[int]:
         return base._ints(self.call, name)
 
     def multiplier(self, name: str) -> np.ndarray:
-        return base._mult(self.array(name) if self.has(name) else self.int(name), self.what)
+        return base._mult(self.array(name) if self.has(name) else self.integer(name), self.what)
 
     def rows(self, w: np.ndarray, bias: np.ndarray | None, part: str) -> np.ndarray:
         """Largest |accumulator| of each row of a product."""
@@ -84,7 +84,7 @@ class Recurrent:
         base._wide(worst, shift, f"{self.what} {part}")
 
     def gate_zero_points(self) -> None:
-        for zp in [*self.ints("gate_zp"), *self.ints("act_zp")]:
+        for zp in [*self.integers("gate_zp"), *self.integers("act_zp")]:
             base._zero_point(self.gate_bits, zp, self.what)
 
     def tables(self, count: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class Recurrent:
         tables = self.array("tables")
         if len(tables) != count:
             raise BuildError(f"{self.what}: {len(tables)} activation tables, expected {count}")
-        base._tables(tables, self.ints("table_shift"), self.what)
+        base._tables(tables, self.integers("table_shift"), self.what)
         return tables
 
 
@@ -112,46 +112,48 @@ def lstm_general(call: Any, what: str) -> None:
     w_ih, w_hh, bias = r.array("w_ih"), r.array("w_hh"), r.array("bias")
     hidden = int(r.arguments["c0"].ty.shape.values[1])
     gates = w_ih.shape[0] // hidden
-    rounds = len(r.ints("mogrifier_shift"))
-    one = r.int("one")
-    if w_ih.shape[0] % hidden or gates != (3 if one > 0 else 4) or len(r.ints("gate_shift")) != gates:
+    rounds = len(r.integers("mogrifier_shift"))
+    one = r.integer("one")
+    if w_ih.shape[0] % hidden or gates != (3 if one > 0 else 4) or len(r.integers("gate_shift")) != gates:
         raise BuildError(f"{what}: {w_ih.shape[0]} rows for {hidden} units; 4 gates, or 3 when coupled, go")
     r.gate_zero_points()
     tables = r.tables(gates + 1 + rounds)
-    cell_bits = r.int("cell_bits")
-    base._zero_point(cell_bits, r.int("cell_zp"), what)
+    cell_bits = r.integer("cell_bits")
+    base._zero_point(cell_bits, r.integer("cell_zp"), what)
     low, high = -(1 << (cell_bits - 1)), (1 << (cell_bits - 1)) - 1
-    if not low <= r.int("cell_low") <= r.int("cell_high") <= high:
+    if not low <= r.integer("cell_low") <= r.integer("cell_high") <= high:
         raise BuildError(
-            f"{what}: cell limits {r.int('cell_low')}..{r.int('cell_high')} are outside int{cell_bits}"
+            f"{what}: cell limits {r.integer('cell_low')}..{r.integer('cell_high')} are outside int{cell_bits}"
         )
     cell = 1 << (15 if cell_bits == 16 else 8)  # largest |c - cell_zp|
     _gate_sums(r, gates, hidden, cell, r.rows(w_ih, bias, "input product"), w_hh)
     # Cell update.
     i = r.act
     if one > 0:
-        f_low, f_high = base._table_range(tables[0], r.ints("table_shift")[0], r.gate_bits)
-        zf = r.ints("act_zp")[0]
+        f_low, f_high = base._table_range(tables[0], r.integers("table_shift")[0], r.gate_bits)
+        zf = r.integers("act_zp")[0]
         i = max(abs(one - (f_low - zf)), abs(one - (f_high - zf)))
     if i * r.act > base.INT32 or r.act * cell > base.INT32:
         raise AccumulatorOverflowError(f"{what}: a product of the cell update can leave int32")
     for name in ("f_mult", "i_mult", "h_mult"):
-        base._mult(r.int(name), what)
+        base._mult(r.integer(name), what)
     base._wide(
-        r.act * cell * r.int("f_mult") + i * r.act * r.int("i_mult"), r.int("cell_shift"), f"{what} cell"
+        r.act * cell * r.integer("f_mult") + i * r.act * r.integer("i_mult"),
+        r.integer("cell_shift"),
+        f"{what} cell",
     )
-    if r.int("cell_norm"):
-        norm_parameters(r.int("cell_norm"), r.int("cell_norm_eps"), hidden, what)
-        base._zero_point(r.gate_bits, r.int("cell_norm_zp"), what)
-        unit = largest_unit(r.int("cell_norm"), hidden)
+    if r.integer("cell_norm"):
+        norm_parameters(r.integer("cell_norm"), r.integer("cell_norm_eps"), hidden, what)
+        base._zero_point(r.gate_bits, r.integer("cell_norm_zp"), what)
+        unit = largest_unit(r.integer("cell_norm"), hidden)
         sums = signed(r.array("cell_gain"), what) * unit + (signed(r.array("cell_bias"), what) << UNIT_BITS)
-        base._wide(int(sums.max()), r.int("cell_norm_shift"), f"{what} normalised cell")
-    base._zero_point(8, r.int("h_zp"), what)
-    base._wide(r.act * r.act * r.int("h_mult"), r.int("h_shift"), f"{what} output")
+        base._wide(int(sums.max()), r.integer("cell_norm_shift"), f"{what} normalised cell")
+    base._zero_point(8, r.integer("h_zp"), what)
+    base._wide(r.act * r.act * r.integer("h_mult"), r.integer("h_shift"), f"{what} output")
     if r.has("w_hr"):
         bound = r.rows(r.array("w_hr"), r.array("bias_hr"), "projection")
-        r.rescaled(bound, r.multiplier("mult_hr"), r.int("projection_shift"), "projection")
-        base._zero_point(8, r.int("projection_zp"), what)
+        r.rescaled(bound, r.multiplier("mult_hr"), r.integer("projection_shift"), "projection")
+        base._zero_point(8, r.integer("projection_zp"), what)
     _mogrifier(r, rounds)
 
 
@@ -160,14 +162,14 @@ def _gate_sums(
 ) -> None:
     """The 64-bit sum of every gate."""
     m_ih, m_hh = r.multiplier("mult_ih"), r.multiplier("mult_hh")
-    norm = r.int("norm")
+    norm = r.integer("norm")
     if norm:
         rows_h = r.rows(w_hh, r.array("bias_hh"), "state product")
         features = gates * hidden
-        for eps in r.ints("norm_eps"):
+        for eps in r.integers("norm_eps"):
             norm_parameters(norm, eps, features, r.what)
         for bound, mult, shift, part in zip(
-            (rows_x, rows_h), (m_ih, m_hh), r.ints("norm_shift"), ("input", "state"), strict=True
+            (rows_x, rows_h), (m_ih, m_hh), r.integers("norm_shift"), ("input", "state"), strict=True
         ):
             r.rescaled(bound, mult, shift, f"{part} product before its norm")
         unit = largest_unit(norm, features)
@@ -182,11 +184,11 @@ def _gate_sums(
         for column, gate in enumerate(k for k in range(gates) if k != gates - 2):
             total[gate * hidden : (gate + 1) * hidden] += peeps[column * hidden : (column + 1) * hidden]
     for row, value in enumerate(total):
-        base._wide(int(value), r.ints("gate_shift")[row // hidden], f"{r.what} gate row {row}")
+        base._wide(int(value), r.integers("gate_shift")[row // hidden], f"{r.what} gate row {row}")
 
 
 def _mogrifier(r: Recurrent, rounds: int) -> None:
-    zero_points = [r.int("x_zp"), *r.ints("mogrifier_out_zp")]
+    zero_points = [r.integer("x_zp"), *r.integers("mogrifier_out_zp")]
     for zp in zero_points:
         base._zero_point(8, zp, r.what)
     for number in range(rounds):
@@ -194,12 +196,12 @@ def _mogrifier(r: Recurrent, rounds: int) -> None:
         part = f"Mogrifier round {number + 1}"
         bound = r.rows(r.array(f"w_{name}")[number // 2], r.array(f"bias_{name}")[number // 2], part)
         mult = base._mult(r.array(f"mult_{name}")[number // 2], r.what)
-        r.rescaled(bound, mult, r.ints("mogrifier_shift")[number], part)
-        base._zero_point(r.gate_bits, r.ints("mogrifier_zp")[number], r.what)
-        out = int(base._mult(r.ints("mogrifier_mult")[number], r.what))
+        r.rescaled(bound, mult, r.integers("mogrifier_shift")[number], part)
+        base._zero_point(r.gate_bits, r.integers("mogrifier_zp")[number], r.what)
+        out = int(base._mult(r.integers("mogrifier_mult")[number], r.what))
         if r.act * 255 > base.INT32:
             raise AccumulatorOverflowError(f"{r.what}: {part} can leave int32")
-        base._wide(r.act * 255 * out, r.ints("mogrifier_out_shift")[number], f"{r.what} {part}")
+        base._wide(r.act * 255 * out, r.integers("mogrifier_out_shift")[number], f"{r.what} {part}")
 
 
 _GRU_WIDTHS: dict[str, tuple[int, ...]] = {
@@ -216,7 +218,7 @@ def gru_norm(call: Any, what: str) -> None:
     rows_x = r.rows(w_ih, r.array("bias_ih"), "input product")
     rows_h = r.rows(w_hh, r.array("bias_hh"), "state product")
     r.gate_zero_points()
-    norm, shifts, eps = r.int("norm"), r.ints("norm_shift"), r.ints("norm_eps")
+    norm, shifts, eps = r.integer("norm"), r.integers("norm_shift"), r.integers("norm_eps")
     parts = (slice(0, 2 * size), slice(2 * size, 3 * size))
     mults = (r.multiplier("mult_ih"), r.multiplier("mult_hh"))
     for number, (bound, mult, rows) in enumerate(
@@ -231,29 +233,29 @@ def gru_norm(call: Any, what: str) -> None:
     bias = signed(r.array("gate_bias"), what).astype(object) * (1 << UNIT_BITS)
     reset = gain_h[parts[1]] + signed(r.array("reset_bias"), what).astype(object) * (1 << UNIT_BITS)
     for value in reset:
-        base._wide(int(value), r.int("reset_shift"), f"{what} reset term")
-    base._mult(r.int("rn_mult"), what)
+        base._wide(int(value), r.integer("reset_shift"), f"{what} reset term")
+    base._mult(r.integer("rn_mult"), what)
     if r.act << 15 > base.INT32:
         raise AccumulatorOverflowError(f"{what}: r * hn can leave int32")
-    gated = (r.act << 15) * r.int("rn_mult")
+    gated = (r.act << 15) * r.integer("rn_mult")
     for row in range(3 * size):
         total = gain_x[row] + bias[row] + (gain_h[row] if row < 2 * size else gated)
-        base._wide(int(total), r.ints("gate_shift")[row // size], f"{what} gate row {row}")
+        base._wide(int(total), r.integers("gate_shift")[row // size], f"{what} gate row {row}")
     tables = r.tables(3)
-    state_bits = r.int("state_bits")
-    base._zero_point(state_bits, r.int("state_zp"), what)
+    state_bits = r.integer("state_bits")
+    base._zero_point(state_bits, r.integer("state_zp"), what)
     state = 1 << (15 if state_bits == 16 else 8)
-    low, high = base._table_range(tables[1], r.ints("table_shift")[1], r.gate_bits)
-    one, z_zp = r.int("z_one"), r.ints("act_zp")[1]
+    low, high = base._table_range(tables[1], r.integers("table_shift")[1], r.gate_bits)
+    one, z_zp = r.integer("z_one"), r.integers("act_zp")[1]
     rest = max(abs(one - (low - z_zp)), abs(one - (high - z_zp)))
     if rest * r.act > base.INT32 or r.act * state > base.INT32:
         raise AccumulatorOverflowError(f"{what}: the state update can leave int32")
     for name in ("n_mult", "h_mult", "out_mult"):
-        base._mult(r.int(name), what)
-    update = rest * r.act * r.int("n_mult") + r.act * state * r.int("h_mult")
-    base._wide(update, r.int("state_shift"), f"{what} state")
-    base._zero_point(8, r.int("out_zp"), what)
-    base._wide(state * r.int("out_mult"), r.int("out_shift"), f"{what} output")
+        base._mult(r.integer(name), what)
+    update = rest * r.act * r.integer("n_mult") + r.act * state * r.integer("h_mult")
+    base._wide(update, r.integer("state_shift"), f"{what} state")
+    base._zero_point(8, r.integer("out_zp"), what)
+    base._wide(state * r.integer("out_mult"), r.integer("out_shift"), f"{what} output")
 
 
 _RNN_WIDTHS: dict[str, tuple[int, ...]] = {
@@ -269,10 +271,10 @@ def rnn(call: Any, what: str) -> None:
     rows_h = r.rows(r.array("w_hh"), None, "state product")
     m_ih, m_hh = r.multiplier("mult_ih"), r.multiplier("mult_hh")
     for row, (a, ma, b, mb) in enumerate(zip(rows_x, m_ih, rows_h, m_hh, strict=True)):
-        base._wide(int(a) * int(ma) + int(b) * int(mb), r.int("shift"), f"{what} row {row}")
-    base._zero_point(r.gate_bits if r.has("table") else 8, r.int("zp"), what)
+        base._wide(int(a) * int(ma) + int(b) * int(mb), r.integer("shift"), f"{what} row {row}")
+    base._zero_point(r.gate_bits if r.has("table") else 8, r.integer("zp"), what)
     if r.has("table"):
-        base._tables(r.array("table")[None], [r.int("table_shift")], what)
+        base._tables(r.array("table")[None], [r.integer("table_shift")], what)
 
 
 CHECKS = {"irnn.lstm_general": lstm_general, "irnn.gru_norm": gru_norm, "irnn.rnn": rnn}

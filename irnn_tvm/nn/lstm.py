@@ -97,12 +97,15 @@ class LSTM(nn.LSTM):
     def _add_parameters(self, name: str, width: int) -> None:
         size, rows = self.hidden_size, self.gates * self.hidden_size
         if self.coupled:
-            kinds = {"weight_ih": (rows, width), "weight_hh": (rows, self.state_size)}
+            kinds: dict[str, tuple[int, ...]] = {
+                "weight_ih": (rows, width),
+                "weight_hh": (rows, self.state_size),
+            }
             if self.bias:
-                kinds |= {"bias_ih": (rows,), "bias_hh": (rows,)}  # type: ignore[dict-item]
-            for kind, shape in kinds.items():
+                kinds |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+            for kind, old_shape in kinds.items():
                 old = getattr(self, f"{kind}_{name}")
-                setattr(self, f"{kind}_{name}", nn.Parameter(old.new_empty(shape)))
+                setattr(self, f"{kind}_{name}", nn.Parameter(old.new_empty(old_shape)))
         new: dict[str, tuple[int, ...]] = {}
         if self.norm is not None:
             new |= {"weight_norm_ih": (rows,), "weight_norm_hh": (rows,)}
@@ -154,7 +157,8 @@ class LSTM(nn.LSTM):
             x = x.transpose(0, 1)
         h0, c0 = self._states(x, hx, batched)
         form = lstm_form(self)
-        last_h, last_c = [], []
+        last_h: list[Tensor] = []
+        last_c: list[Tensor] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(self.directions):

@@ -45,6 +45,9 @@ class GruNormScalars:
 class IntegerGRUNormLayer(nn.Module):
     """One layer in one direction. Buffers: the tensors of `irnn::gru_norm`."""
 
+    w_ih: Tensor
+    w_hh: Tensor
+
     def __init__(self, buffers: dict[str, Tensor], scalars: GruNormScalars, reverse: bool) -> None:
         super().__init__()
         for name in TENSORS:
@@ -59,7 +62,7 @@ class IntegerGRUNormLayer(nn.Module):
 
     def count_clips(self, x: Tensor, h0: Tensor | None, counter: Any) -> Tensor:
         """y as forward returns it; counter.narrow counts what every internal tensor loses to saturation."""
-        y, _ = gru_norm_steps(*self._arguments(x, h0), narrow=counter.narrow)
+        y, _ = gru_norm_steps(*[*self._arguments(x, h0), counter.narrow])
         return y
 
     def _arguments(self, x: Tensor, h0: Tensor | None) -> list[Any]:

@@ -62,6 +62,9 @@ class LstmGeneralScalars:
 class IntegerLSTMGeneralLayer(nn.Module):
     """One layer in one direction. Buffers: the tensors of `irnn::lstm_general` that the variant has."""
 
+    w_ih: Tensor
+    w_hh: Tensor
+
     def __init__(self, buffers: dict[str, Tensor], scalars: LstmGeneralScalars, reverse: bool) -> None:
         super().__init__()
         for name in TENSORS:
@@ -76,7 +79,7 @@ class IntegerLSTMGeneralLayer(nn.Module):
 
     def count_clips(self, x: Tensor, h0: Tensor | None, c0: Tensor | None, counter: Any) -> Tensor:
         """y as forward returns it; counter.narrow counts what every internal tensor loses to saturation."""
-        y, _, _ = lstm_general_steps(*self._arguments(x, h0, c0), narrow=counter.narrow)
+        y, _, _ = lstm_general_steps(*[*self._arguments(x, h0, c0), counter.narrow])
         return y
 
     def _arguments(self, x: Tensor, h0: Tensor | None, c0: Tensor | None) -> list[Any]:

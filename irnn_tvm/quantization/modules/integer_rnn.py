@@ -28,6 +28,9 @@ class RnnScalars:
 class IntegerRNNLayer(nn.Module):
     """One layer in one direction. Buffers: the tensors of `irnn::rnn`; table is None for relu."""
 
+    w_ih: Tensor
+    w_hh: Tensor
+
     def __init__(self, buffers: dict[str, Tensor], scalars: RnnScalars, reverse: bool) -> None:
         super().__init__()
         for name in TENSORS:
@@ -42,7 +45,7 @@ class IntegerRNNLayer(nn.Module):
 
     def count_clips(self, x: Tensor, h0: Tensor | None, counter: Any) -> Tensor:
         """y as forward returns it; counter.narrow counts what every internal tensor loses to saturation."""
-        y, _ = rnn_steps(*self._arguments(x, h0), narrow=counter.narrow)
+        y, _ = rnn_steps(*[*self._arguments(x, h0), counter.narrow])
         return y
 
     def _arguments(self, x: Tensor, h0: Tensor | None) -> list[Any]:
