@@ -52,7 +52,7 @@ def test_close_to_the_float_model(name: str) -> None:
     torch.manual_seed(5)
     network = NETWORKS[name]
     model = network.make().eval()
-    integer = irnn_tvm.quantize(model, [network.example(32, 12) for _ in range(8)])
+    integer = irnn_tvm.quantize(model, [network.example(256, 12) for _ in range(4)])
     inputs = network.example(16, 12)
     with torch.no_grad():
         exact, ours = flat(model(*inputs)), flat(integer.float_forward(*inputs))
