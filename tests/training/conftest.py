@@ -1,19 +1,14 @@
-"""A twin after a few steps of training, for any of the models in trainable.py."""
+"""Fixtures of training: a seed for every test, and a twin after a few steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from trainable import TRAINABLES
+from twins import train_twin
 
 import irnn_tvm
-
-BATCH, STEPS = 4, 9
 
 
 @pytest.fixture(autouse=True)
@@ -21,38 +16,7 @@ def _seed() -> None:
     torch.manual_seed(3)
 
 
-def leaves(value: Any) -> list[Tensor]:
-    """Tensors of a nested result, in order."""
-    return [value] if isinstance(value, Tensor) else [t for item in value for t in leaves(item)]
-
-
-def loss_of(result: Any) -> Tensor:
-    """Something to minimise that every output takes part in."""
-    return sum(((y - 0.3) ** 2).mean() for y in leaves(result))  # type: ignore[return-value]
-
-
 @pytest.fixture
 def trained() -> Callable[..., irnn_tvm.QatModel]:
     """trained("gru", config, steps): a twin that took that many optimizer steps."""
     return train_twin
-
-
-@cache
-def shared_twin(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.QatModel:
-    """The same, made once per process for tests that only look at it."""
-    torch.manual_seed(3)
-    return train_twin(name, config, steps)
-
-
-def train_twin(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.QatModel:
-    trainable = TRAINABLES[name]
-    example = trainable.example(BATCH, STEPS)
-    twin = irnn_tvm.prepare_qat(trainable.make(), config, example)
-    optimizer = torch.optim.Adam(twin.parameters(), 3e-3)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = loss_of(twin(*trainable.example(BATCH, STEPS)))
-        loss.backward()
-        optimizer.step()
-        twin.step(loss)
-    return twin

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BATCH, STEPS, leaves, shared_twin
 from trainable import TRAINABLES
+from twins import BATCH, STEPS, leaves, shared_twin
 
 import irnn_tvm
 

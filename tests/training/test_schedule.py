@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BATCH, STEPS, leaves, loss_of
 from torch import nn
 from torch.nn import functional as F
 from trainable import TRAINABLES
+from twins import BATCH, STEPS, leaves, loss_of
 
 import irnn_tvm
 from irnn_tvm.training import observers
