@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from irnn_tvm.quantization import IntegerModel
 
 # Positions of the recurrent ops' initial states, [B, H] each, among their arguments.
-STATE_ARGS = {"irnn.lstm": (1, 2), "irnn.gru": (1,), "irnn.lstm_general": (1, 2), "irnn.gru_norm": (1,), "irnn.rnn": (1,)}
+STATE_ARGS = {
+    "irnn.lstm": (1, 2),
+    "irnn.gru": (1,),
+    "irnn.lstm_general": (1, 2),
+    "irnn.gru_norm": (1,),
+    "irnn.rnn": (1,),
+}
 
 # Without a recurrent op, time is the last axis [B, C, T] of these.
 OVER_TIME = ("irnn.conv1d", "irnn.avg_pool1d", "irnn.max_pool1d")

@@ -82,7 +82,9 @@ def _tensors(planner: Planner, emitter: Emitter) -> list[_Measured]:
         op = planner.ops[node]
         if op.kind not in MEASURED:
             continue
-        names = CELL_STATES if getattr(op, "is_cell", False) else ATTENDED if op.kind == "attention" else STATES
+        names = (
+            CELL_STATES if getattr(op, "is_cell", False) else ATTENDED if op.kind == "attention" else STATES
+        )
         for path, slot, made in _leaves(value, emitter.env[node], ()):
             source = planner.folded.source(node)
             if any(slot.clamped) and op.kind != "clamp":
