@@ -187,9 +187,34 @@ def additive_scores(draw: Any) -> dict[str, Any]:
     return {"gain": 2.0 ** draw(st.integers(-2, 5)), **widths, **sizes}
 
 
+@st.composite
+def lstm_general(draw: Any) -> dict[str, Any]:
+    """Any combination of parts."""
+    norms = st.sampled_from([None, "layer", "mad"])
+    return {
+        **draw(recurrent("cell")),
+        **{"project": draw(st.sampled_from([0, 0, 1, 7, 20])), "peephole": draw(st.booleans())},
+        **{"coupled": draw(st.booleans()), "clip": draw(st.sampled_from([None, 0.3, 2.0]))},
+        **{"norm": draw(norms), "cell_norm": draw(norms), "rounds": draw(st.integers(0, 4))},
+    }
+
+
+@st.composite
+def rnn(draw: Any) -> dict[str, Any]:
+    settings = draw(recurrent("cell"))
+    for name in ("pieces", "cell_bits", "cell_zp"):
+        del settings[name]
+    return {**settings, "function": draw(st.sampled_from(["tanh", "relu"]))}
+
+
 OPERATORS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "lstm": recurrent("cell"),
     "gru": st.builds(lambda s, after: {**s, "reset_after": after}, recurrent("state"), st.booleans()),
+    "lstm_general": lstm_general(),
+    "gru_norm": st.builds(
+        lambda s, norm: {**s, "norm": norm}, recurrent("state"), st.sampled_from(["layer", "mad"])
+    ),
+    "rnn": rnn(),
     "requantize": requantize(),
     "pwl": pwl(),
     "linear": linear(),
