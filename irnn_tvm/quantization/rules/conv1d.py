@@ -88,10 +88,8 @@ class Conv1dOp(Op):
         module = self.layer.module
         source = self.argument(0, "input")
         x = sim.operand(args[0] if args else kwargs["input"], self.planner.values[source], self.layer.entry)
-        if self.node in self.planner.folded.weights:
-            weight, bias = self.planner.folded.live(self.node)
-        else:
-            weight, bias = module.weight, module.bias
+        folded = self.node in self.planner.folded.weights
+        weight, bias = self.planner.folded.live(self.node) if folded else (module.weight, module.bias)
         padding, extra = _padding(module)
         x = F.pad(x, (padding, padding + extra))
         y = F.conv1d(x, sim.rows(weight), bias, module.stride, 0, module.dilation, module.groups)

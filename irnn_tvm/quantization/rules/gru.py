@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from irnn_tvm.quantization.fixed_point import bounded_multiplier, check_accumula
 from irnn_tvm.quantization.float_gru import GruTrace, trace_gru
 from irnn_tvm.quantization.modules.integer_gru import GruScalars, IntegerGRU, IntegerGRULayer
 from irnn_tvm.quantization.rounding import Moments
-from irnn_tvm.quantization.rules.base import Op, Registry
+from irnn_tvm.quantization.rules.base import Op, Registry, concrete
 from irnn_tvm.quantization.rules.layer import Internal, Layer
 from irnn_tvm.quantization.rules.recurrent import (
     DirectionWeights,
@@ -158,7 +159,7 @@ class GruLayer(Layer):
             self.module.hidden_size,
         )
         grids = [
-            sim.grid((*key, gate), lambda o=o, f=f: gate_qparams(o, f, config))
+            sim.grid((*key, gate), partial(gate_qparams, o, f, config))
             for gate, o, f in zip(GATES, seen, FUNCTIONS, strict=True)
         ]
         outs = [OUTPUTS[f](config.gate_bits) for f in FUNCTIONS]
@@ -353,7 +354,7 @@ class GruOp(Op):
         hx = args[1] if len(args) > 1 else kwargs.get("hx")
         h0 = None
         if self.state is not None:
-            h0 = sim.operand(layered_state(self.module, hx), self.state, self.layer.state)
+            h0 = sim.operand(layered_state(self.module, concrete(hx)), self.state, self.layer.state)
         y, h = self.layer.simulate(sim, time_major(self.module, x), h0)
         if self.is_cell:
             return h[0] if x.dim() == 2 else h[0, 0]

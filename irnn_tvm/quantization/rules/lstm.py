@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -130,7 +131,7 @@ class LstmLayer(Layer):
         config, seen, key = self.planner.config, self.gates[k][d], (self.name, k, d)
         functions = FUNCTIONS[:4]
         grids = [
-            sim.grid((*key, gate), lambda o=o, f=f: gate_qparams(o, f, config))
+            sim.grid((*key, gate), partial(gate_qparams, o, f, config))
             for gate, o, f in zip(GATES, seen, functions, strict=True)
         ]
         outs = [OUTPUTS[f](config.gate_bits) for f in FUNCTIONS]

@@ -114,7 +114,8 @@ class NothingOp(Op):
         if self.module is None and "dropout" in self.planner.describe(self.node):
             # Captured in eval mode, where training=self.training was False; the twin simulates in training mode only.
             p = float(self.argument(1, "p", 0.5))
-            return self.node.target(args[0] if args else kwargs["input"], p, True)
+            drop: Any = self.node.target
+            return drop(args[0] if args else kwargs["input"], p, True)
         return super().simulate(sim, args, kwargs)
 
     def emit(self, emitter: Emitter) -> Any:
