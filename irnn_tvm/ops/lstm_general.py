@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from irnn_tvm.ops.arithmetic import matmul_int8, narrow_plain, round_shift
+from irnn_tvm.ops.arithmetic import limits, matmul_int8, narrow_plain, round_shift
 from irnn_tvm.ops.library import observable_op
 from irnn_tvm.ops.norm_bounds import norm_units
 from irnn_tvm.ops.normalize import affine_units
@@ -187,6 +187,8 @@ def lstm_general_steps(
             q = narrow(round_shift(e, cell_norm_shift) + cell_norm_zp, gate_bits, "normalised cell")
         return evaluate_pwl(q, tables[gates], table_shift[gates], gate_bits).long() - act_zp[gates]
 
+    # What the model clips itself does not count as saturation; its limits are symmetric, so the lower one tells.
+    clipped = cell_low > limits(cell_bits)[0]
     inner = "hidden state" if w_hr is None else "before projection"
     acc_x = from_x(x) if rounds == 0 else None
     h, c = h0, c0
@@ -202,6 +204,8 @@ def lstm_general_steps(
         else:
             i = activate(e[:, 0] + (cell * peeps[0] if peeps is not None else 0), 0)
         mixed = round_shift(f * cell * f_mult + i * g * i_mult, cell_shift) + cell_zp
+        if clipped:
+            mixed = mixed.clamp(cell_low, cell_high)
         c = narrow(mixed, cell_bits, "cell state").clamp(cell_low, cell_high)
         new = c.long() - cell_zp
         o = activate(e[:, o_index] + (new * peeps[-1] if peeps is not None else 0), o_index)

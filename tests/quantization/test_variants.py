@@ -121,6 +121,16 @@ def test_a_zero_input_and_state_stay_zero_inside_a_norm() -> None:
     assert sqnr(model(x)[0], integer.float_forward(x)[0]) > 33.0
 
 
+def test_a_clipped_cell_is_not_saturated() -> None:
+    """Also with 8 bits, where the grid ends at the clip."""
+    model = trained_like(LSTM(6, 8, cell_clip=0.2))
+    x = [torch.randn(9, 4, 6) for _ in range(2)]
+    assert float((model(x[0])[1][1].abs() > 0.199).float().mean()) > 0.1
+    for config in (QuantConfig(), QuantConfig.int8()):
+        rows = quantize(model, x, config).report
+        assert max(row.saturation for row in rows if row.tensor == "cell state") == 0.0
+
+
 # The float layers.
 
 
