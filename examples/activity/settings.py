@@ -16,7 +16,7 @@ QUICK = ClassifierSettings(
 STANDARD = ClassifierSettings(
     name="standard",
     float_loop=LoopSettings(epochs=12, learning_rate=3e-3, warmup=100, weight_decay=1e-5),
-    qat_loop=LoopSettings(epochs=1, learning_rate=3e-4),
+    qat_loop=LoopSettings(epochs=1, learning_rate=1e-4, warmup=10),
     hidden=HIDDEN,
     batch=64,
     dropout=0.3,

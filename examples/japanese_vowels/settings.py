@@ -7,7 +7,7 @@ HIDDEN = {"gru": 32, "bigru": 24, "ln-lstm": 32}
 QUICK = ClassifierSettings(
     name="quick",
     float_loop=LoopSettings(epochs=15, learning_rate=1e-2, warmup=20),
-    qat_loop=LoopSettings(epochs=6, learning_rate=1e-3),
+    qat_loop=LoopSettings(epochs=6, learning_rate=2e-4, warmup=20),
     hidden=HIDDEN,
     batch=16,
     dropout=0.2,
@@ -15,7 +15,7 @@ QUICK = ClassifierSettings(
 STANDARD = ClassifierSettings(
     name="standard",
     float_loop=LoopSettings(epochs=80, learning_rate=5e-3, warmup=100, weight_decay=1e-4),
-    qat_loop=LoopSettings(epochs=8, learning_rate=5e-4),
+    qat_loop=LoopSettings(epochs=8, learning_rate=1e-4, warmup=40, weight_decay=1e-4),
     hidden=HIDDEN,
     batch=16,
     dropout=0.3,
