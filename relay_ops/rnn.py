@@ -65,7 +65,7 @@ def build(call: Any, batch: int, width: int, hidden: int, pieces: int) -> Any:
         h = k.arg("h", (batch, hidden), "int8")
         w = k.arg("w", (hidden, depth), "int8")
         bias, m_ih, m_hh = (k.arg(name, (hidden,), "int32") for name in ("bias", "mult_ih", "mult_hh"))
-        table = k.arg("table", (3, pieces), "int16") if pieces else None
+        table: Any = k.arg("table", (3, pieces), "int16") if pieces else None
         y = k.arg("y", (batch, hidden), "int8")
         table_region = [table[0:3, 0:pieces]] if pieces else []
 

@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-STATE_ARGS = {"irnn.lstm": (1, 2), "irnn.gru": (1,), "irnn.lstm_general": (1, 2), "irnn.gru_norm": (1,), "irnn.rnn": (1,)}
+STATE_ARGS = {
+    "irnn.lstm": (1, 2),
+    "irnn.gru": (1,),
+    "irnn.lstm_general": (1, 2),
+    "irnn.gru_norm": (1,),
+    "irnn.rnn": (1,),
+}
 
 
 @dataclass(frozen=True)
