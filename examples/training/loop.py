@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from irnn_tvm.errors import InputError
+from irnn_tvm.errors import InputError, TrainingError
 from irnn_tvm.examples.training import checkpoint
 
 LAST, BEST = "last.pt", "best.pt"
@@ -100,8 +100,8 @@ def fit(
     schedule of quantization-aware training). say: called with one line per epoch. select_best=False keeps the last
     weights instead and validates nothing: ranges that are still open in the best epoch are of no use.
 
-    Raises InputError when `folder` has a checkpoint of other settings, TrainingError (from after_step) and
-    InputError when the loss is not finite; the last good checkpoint stays.
+    Raises InputError when `folder` has a checkpoint of other settings, TrainingError when the loss is not finite or
+    after_step says so; the last good checkpoint stays.
     """
     optimizer = torch.optim.Adam(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -174,7 +174,7 @@ def _epoch(
         loss = task.loss(model, batches[progress.step])
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise InputError(f"the loss is {value} in epoch {progress.epoch}, batch {progress.step}")
+            raise TrainingError(f"the loss is {value} in epoch {progress.epoch}, batch {progress.step}")
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()

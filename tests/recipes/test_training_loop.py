@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from irnn_tvm.errors import InputError
+from irnn_tvm.errors import InputError, TrainingError
 from irnn_tvm.examples.training import checkpoint
 from irnn_tvm.examples.training.loop import BEST, LAST, LoopSettings, Progress, fit
 
@@ -119,7 +119,7 @@ def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the loss is nan in epoch 1, batch 2"):
+    with pytest.raises(TrainingError, match=r"the loss is nan in epoch 1, batch 2"):
         run(tmp_path, poison=BATCHES + 3)
     state = checkpoint.load(tmp_path / LAST)
     assert (state["progress"]["epoch"], state["progress"]["step"]) == (1, 2)
