@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from irnn_tvm.training.config import QatConfig
-    from irnn_tvm.training.convert import convert
+    from irnn_tvm.training.conversion import convert
     from irnn_tvm.training.twin import QatModel, prepare_qat
 
 __all__ = ["QatConfig", "QatModel", "convert", "prepare_qat"]
 
 # Looked up on first use: the quantizer's rules import single files of this package while it is still loading.
-_HOME = {"QatConfig": "config", "QatModel": "twin", "convert": "convert", "prepare_qat": "twin"}
+_HOME = {"QatConfig": "config", "QatModel": "twin", "convert": "conversion", "prepare_qat": "twin"}
 
 
 def __getattr__(name: str) -> Any:
