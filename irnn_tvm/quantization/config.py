@@ -19,6 +19,7 @@ WIDTHS = {
     "output_bits": (8, 16),
 }
 WEIGHT_ROUNDINGS = ("compensated", "nearest")
+TIED_WEIGHTS = ("shared", "separate")
 TENSOR_CLASSES = ("input", "activation", "hidden", "gate", "cell")
 
 
@@ -34,6 +35,8 @@ class QuantConfig:
     - pwl_pieces: segments per piecewise-linear activation table, 2..256.
     - weight_rounding: "compensated" rounds weights and shifts biases so that the layers' outputs on the
       calibration data stay closest; "nearest" rounds each weight by itself.
+    - tied_weights: "shared" keeps one table for a linear layer and an embedding that have the same parameter (one
+      scale for all rows then); "separate" gives the linear layer rows and scales of its own.
     - input_observer, activation_observer, hidden_observer, gate_observer, cell_observer: "minmax",
       "moving_average", "percentile" or "mse" for model inputs, activations between layers, RNN outputs, RNN
       gate pre-activations, LSTM cell states.
@@ -51,6 +54,7 @@ class QuantConfig:
     output_bits: int = 16
     pwl_pieces: int = 32
     weight_rounding: str = "compensated"
+    tied_weights: str = "shared"
     input_observer: str = "minmax"
     activation_observer: str = "minmax"
     hidden_observer: str = "minmax"
@@ -75,6 +79,9 @@ class QuantConfig:
             raise QuantizationError(
                 f"weight_rounding={self.weight_rounding!r} is unknown; supported: {supported}"
             )
+        if self.tied_weights not in TIED_WEIGHTS:
+            supported = ", ".join(TIED_WEIGHTS)
+            raise QuantizationError(f"tied_weights={self.tied_weights!r} is unknown; supported: {supported}")
         for name in TENSOR_CLASSES:
             value = getattr(self, f"{name}_observer")
             if value not in OBSERVERS:

@@ -104,6 +104,32 @@ def quantize_product(
     return rows, total
 
 
+def given_product(
+    weight: np.ndarray,
+    table: np.ndarray,
+    step: float,
+    bias: np.ndarray,
+    x: QParams,
+    statistics: Statistics | None,
+    name: str,
+) -> tuple[Rows, np.ndarray]:
+    """As `quantize_product`, with int8 rows that are given (tied weights): table * step ~= weight [N, K].
+
+    Raises AccumulatorOverflowError, also for a bias that the given rows cannot carry.
+    """
+    units = np.full(weight.shape[0], step * x.scale)
+    rows = Rows(table, units)
+    real = bias + mean_shift(weight, table * step, statistics)
+    if np.any(np.abs(real) > BIAS_LIMIT * 0.98 * units):
+        raise AccumulatorOverflowError(
+            f"{name}: a bias is too large for the table that the layer shares with its embedding; use "
+            'QuantConfig(tied_weights="separate")'
+        )
+    total = np.floor(real / units + 0.5).astype(np.int64) - x.zero_point * rows.sums()
+    check_accumulators(rows.magnitude(), total, name)
+    return rows, total
+
+
 def check_accumulators(magnitude: np.ndarray, bias: np.ndarray, name: str) -> None:
     """Raises AccumulatorOverflowError naming the layer and row when an int32 accumulator could wrap."""
     worst = magnitude.astype(object) + np.abs(bias.astype(np.int64)).astype(object)

@@ -29,6 +29,7 @@ class Planner:
         self.values: dict[fx.Node, Value] = {}
         self.ops: dict[fx.Node, Op] = {}
         self.layers: dict[Any, Any] = {}
+        self.tables: dict[Any, Any] = {}  # embeddings by where their table lies in memory
         self.slots: list[Slot] = []
         self.guards: dict[fx.Node, Any] = {}
         self.inputs: list[Slot | Index] = []

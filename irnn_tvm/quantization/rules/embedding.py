@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.modules.integer_embedding import IntegerEmbedding
 from irnn_tvm.quantization.rules.base import Op, Registry
-from irnn_tvm.quantization.rules.layer import Layer
+from irnn_tvm.quantization.rules.layer import Layer, float_array
 from irnn_tvm.quantization.slots import Index, Value
 
 if TYPE_CHECKING:
@@ -33,11 +34,23 @@ class EmbeddingLayer(Layer):
         if float(low) < self.out.observer.low or float(high) > self.out.observer.high:
             self.out.observer.update(self.weight)
 
-    def build(self) -> nn.Module:
+    def tie(self) -> None:
+        """The table also multiplies (tied weights): 0 is its zero point, and -128 is no weight."""
+        self.out.symmetric = True
+
+    def integers(self) -> np.ndarray:
+        """The table, int8 [V, E]."""
         q = self.out.qparams
-        return IntegerEmbedding(
-            torch.from_numpy(q.quantize(self.weight.double().cpu().numpy())).to(torch.int8)
-        )
+        rows = q.quantize(float_array(self.weight))
+        return np.asarray(np.maximum(rows, -127) if self.out.symmetric else rows).astype(np.int8)
+
+    def build(self) -> nn.Module:
+        return IntegerEmbedding(torch.from_numpy(self.integers()))
+
+
+def place(weight: Tensor) -> tuple[Any, ...]:
+    """Where a matrix lies in memory: equal for layers that share one."""
+    return weight.data_ptr(), tuple(weight.shape), tuple(weight.stride())
 
 
 @Registry.register(modules=(nn.Embedding,), functions=(F.embedding,))
@@ -54,7 +67,7 @@ class EmbeddingOp(Op):
         weight = self._weight()
         ids.restrict(weight.shape[0])
         if key not in self.planner.layers:
-            self.planner.layers[key] = EmbeddingLayer(self, weight)
+            self.planner.layers[key] = self.planner.tables[place(weight)] = EmbeddingLayer(self, weight)
         self.layer: EmbeddingLayer = self.planner.layers[key]
         return self.layer.out
 

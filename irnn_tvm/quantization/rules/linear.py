@@ -11,9 +11,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from irnn_tvm.quantization.emitter import Emitter
-from irnn_tvm.quantization.fixed_point import bounded_multiplier, quantize_product
+from irnn_tvm.quantization.fixed_point import bounded_multiplier, given_product, quantize_product
 from irnn_tvm.quantization.modules.integer_linear import IntegerLinear
 from irnn_tvm.quantization.rules.base import Op, Registry
+from irnn_tvm.quantization.rules.embedding import EmbeddingLayer, place
 from irnn_tvm.quantization.rules.layer import Layer, float_array
 from irnn_tvm.quantization.slots import Value
 
@@ -22,17 +23,28 @@ if TYPE_CHECKING:
 
 
 class LinearLayer(Layer):
-    """The integer parameters of one weight matrix; all calls of a layer share them."""
+    """The integer parameters of one weight matrix; all calls of a layer share them. tied: the embedding whose table the
+    matrix is, None when it has rows of its own."""
 
     def __init__(self, op: Op, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(op.planner, op.label)
         self.weight, self.bias = float_array(weight), float_array(bias) if bias is not None else None
+        self.tied: EmbeddingLayer | None = None
+        if op.config.tied_weights == "shared":
+            self.tied = op.planner.tables.get(place(weight))
+        if self.tied is not None:
+            self.tied.tie()
         self.out = op.planner.new_slot(f"{op.label} output", flexible=True)
 
     def build(self) -> nn.Module:
         x, y = self.entry.qparams, self.out.qparams
         bias = self.bias if self.bias is not None else np.zeros(self.weight.shape[0])
-        rows, total = quantize_product(self.weight, bias, x, self.statistics(self.weight), self.name)
+        seen = self.statistics(self.weight)
+        if self.tied is not None:
+            table, step = self.tied.integers(), self.tied.out.qparams.scale
+            rows, total = given_product(self.weight, table, step, bias, x, seen, self.name)
+        else:
+            rows, total = quantize_product(self.weight, bias, x, seen, self.name)
         (mult,), shift = bounded_multiplier(
             [rows.effective / y.scale], [rows.magnitude() + np.abs(total)], self.name
         )
@@ -98,7 +110,9 @@ class LinearOp(Op):
         source = self.argument(0, "input")
         x = sim.operand(args[0] if args else kwargs["input"], self.planner.values[source], self.layer.entry)
         weight, bias = self._live(sim)
-        return sim.quantize(F.linear(x, sim.rows(weight), bias), self.layer.out)
+        tied = self.layer.tied
+        rows = sim.rows(weight) if tied is None else sim.quantize(weight, tied.out)
+        return sim.quantize(F.linear(x, rows, bias), self.layer.out)
 
     def _live(self, sim: Simulation) -> tuple[Tensor, Tensor | None]:
         """Weight [N, K] and bias as they are now."""
