@@ -247,8 +247,8 @@ class QatModel(nn.Module):
         """The integer model of the weights and ranges as they are now, kept until they change."""
         if self.captured is None and self._pending is not None:
             raise CalibrationError(
-                "the twin has the ranges of a checkpoint, but it has not seen the model run: give prepare_qat an example=, "
-                "or call the twin once, before converting"
+                "the twin has the ranges of a checkpoint, but it has not seen the model run: give prepare_qat an "
+                "example=, or call the twin once, before converting"
             )
         if self.captured is None or not self.observed:
             raise CalibrationError(
