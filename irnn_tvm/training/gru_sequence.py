@@ -10,7 +10,8 @@ from torch import Tensor
 
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.training.gate_tables import GateTables
-from irnn_tvm.training.sequence import gain_gradient, inside, order, rounded, sane, states_before
+from irnn_tvm.training.loops import compiled, gru_backward, gru_forward
+from irnn_tvm.training.sequence import gain_gradient, inside, levels, order, rounded, sane, states_before
 from irnn_tvm.training.straight_through import round_to_grid
 
 
@@ -98,23 +99,13 @@ class _GruSequence(torch.autograd.Function):
         n_places = from_x.new_empty((steps, batch, hidden), dtype=torch.int32)
         rz = from_x.new_empty((steps, batch, 2 * hidden))
         inner_raw, inner, n, states, y = from_x.new_empty((5, steps, batch, hidden)).unbind(0)
-        transposed = w_hh.t()
-        recurrent_bias = torch.cat((torch.zeros_like(bias_hn), torch.zeros_like(bias_hn), bias_hn))
-        h, copy = h0, rounded(h0, grids.copy)
-        ctx.copy0 = copy
-        for t in order(steps, reverse):
-            from_h = torch.addmm(recurrent_bias, copy, transposed)
-            place = grids.rz.index(from_x[t, :, : 2 * hidden] + from_h[:, : 2 * hidden])
-            rz_places[t] = place
-            torch.index_select(grids.rz.values, 0, place.view(-1), out=rz[t].view(-1))
-            r, z = rz[t].chunk(2, dim=1)
-            inner_raw[t] = from_h[:, 2 * hidden :]
-            inner[t] = rounded(inner_raw[t], grids.inner)
-            place = grids.n.index(torch.addcmul(from_x[t, :, 2 * hidden :], r, inner[t]))
-            n_places[t] = place
-            torch.index_select(grids.n.values, 0, place.view(-1), out=n[t].view(-1))
-            states[t] = h = rounded(torch.lerp(n[t], h, z), grids.state)
-            y[t] = copy = rounded(h, grids.copy)
+        bias = torch.cat((torch.zeros_like(bias_hn), torch.zeros_like(bias_hn), bias_hn))
+        ctx.copy0 = copy = rounded(h0, grids.copy)
+        tables = [[g.values, g.inverse, g.offset, g.base] for g in (grids.rz, grids.n)]
+        h = compiled(gru_forward)(
+            order(steps, reverse), from_x, h0, copy, w_hh.t(), bias, *tables, float(grids.n.last), levels(grids.inner),
+            levels(grids.state), levels(grids.copy), rz_places, n_places, rz, inner_raw, inner, n, states, y,
+        )  # fmt: skip
         ctx.save_for_backward(h0, w_hh, rz_places, n_places, rz, inner_raw, inner, n, states, y)
         ctx.grids, ctx.reverse = grids, reverse
         ctx.learns = state_gain is not None, copy_gain is not None
@@ -136,21 +127,13 @@ class _GruSequence(torch.autograd.Function):
         to_z = (before - n) * slope_z * mask_state
         to_r = inner * slope_r
         to_inner = r * inside(inner_raw, grids.inner)
-        keep = z * mask_state
         d_x = from_y.new_empty((steps, batch, 3, hidden))
         d_from_h = from_y.new_empty((steps, batch, 3, hidden))
         d_states, d_copies = torch.empty_like(y), torch.empty_like(y)
-        d_h, d_copy = from_state, torch.zeros_like(h0)
-        for t in order(steps, not reverse):
-            d_copy = torch.add(from_y[t], d_copy, out=d_copies[t])
-            d_h = torch.addcmul(d_h, d_copy, mask_copy[t], out=d_states[t])
-            d_n = torch.mul(d_h, to_n[t], out=d_x[t, :, 2])
-            torch.mul(d_h, to_z[t], out=d_x[t, :, 1])
-            torch.mul(d_n, to_r[t], out=d_x[t, :, 0])
-            d_from_h[t, :, :2] = d_x[t, :, :2]
-            torch.mul(d_n, to_inner[t], out=d_from_h[t, :, 2])
-            d_copy = d_from_h[t].view(batch, 3 * hidden) @ w_hh
-            d_h = d_h * keep[t]
+        d_h, d_copy = compiled(gru_backward)(
+            order(steps, not reverse), from_y, from_state, torch.zeros_like(h0), w_hh, mask_copy, to_n, to_z, to_r,
+            to_inner, z * mask_state, d_states, d_copies, d_x, d_from_h,
+        )  # fmt: skip
         d_h = torch.addcmul(d_h, d_copy, inside(h0, grids.copy))
         flat = d_from_h.view(-1, 3 * hidden)
         d_w = flat.t() @ before_copy.reshape(-1, hidden)

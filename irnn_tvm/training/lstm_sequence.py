@@ -1,7 +1,7 @@
 """One direction of an LSTM layer on integer grids, forward and backward through time, as one autograd function.
 
-Written out because autograd would keep some twenty small tensors per step; here a step is six kernels on the gates and
-a dozen on the state, and everything that does not depend on the recurrence is done for all steps at once.
+Written out because autograd would keep some twenty small tensors per step; here everything that does not depend on the
+recurrence is done for all steps at once, and the loops over time are compiled (irnn_tvm/training/loops.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.training.gate_tables import GateTables, Table
-from irnn_tvm.training.sequence import gain_gradient, inside, order, sane, states_before
+from irnn_tvm.training.loops import compiled, lstm_backward, lstm_forward
+from irnn_tvm.training.sequence import gain_gradient, inside, levels, order, sane, states_before
 
 
 @dataclass(frozen=True)
@@ -68,33 +69,15 @@ class _LstmSequence(torch.autograd.Function):
         gates, cell, out = grids.gates, grids.cell, grids.hidden
         acts = from_x.new_empty((steps, batch, rows))
         cells, squashed, y = from_x.new_empty((3, steps, batch, hidden)).unbind(0)
-        cell_last = cell.qmax - cell.qmin
-        low, high = out.qmin - out.zero_point, out.qmax - out.zero_point
-        cell_half, half = from_x.new_tensor(cell.zero_point - cell.qmin + 0.5), from_x.new_tensor(0.5)
-        transposed = w_hh.t()
-        # Views are made for all steps at once, and a product and a sum are one kernel: a small layer is bound by calls.
-        per_step = [tensor.unbind(0) for tensor in (from_x, acts, cells, squashed, y)]
-        places: list[Tensor] = [h0] * steps
-        cell_places: list[Tensor] = [h0] * steps
-        h, c = h0, c0
-        for t in order(steps, reverse):
-            x_t, act, cell_t, squashed_t, y_t = (views[t] for views in per_step)
-            place = gates.index(torch.addmm(x_t, h, transposed))
-            places[t] = place
-            torch.index_select(gates.values, 0, place.view(-1), out=act.view(-1))
-            i, f, g, o = act.chunk(4, dim=1)
-            raw = torch.addcmul(i * g, f, c)
-            at = torch.add(cell_half, raw, alpha=1.0 / cell.scale).clamp_(0, cell_last).to(torch.int32)
-            cell_places[t] = at
-            torch.index_select(grids.tanh.inputs, 0, at.view(-1), out=cell_t.view(-1))
-            torch.index_select(grids.tanh.values, 0, at.view(-1), out=squashed_t.view(-1))
-            c = cell_t
-            level = (
-                torch.add(half, torch.mul(o, squashed_t), alpha=1.0 / out.scale).floor_().clamp_(low, high)
-            )
-            h = torch.mul(level, out.scale, out=y_t)
-        all_places, all_cell_places = torch.stack(places), torch.stack(cell_places)
-        ctx.save_for_backward(h0, c0, w_hh, all_places, acts, cells, all_cell_places, squashed, y)
+        places = from_x.new_empty((steps, batch, rows), dtype=torch.int32)
+        cell_places = from_x.new_empty((steps, batch, hidden), dtype=torch.int32)
+        cell_grid = [1.0 / cell.scale, cell.zero_point - cell.qmin + 0.5, float(cell.qmax - cell.qmin)]
+        c = compiled(lstm_forward)(
+            order(steps, reverse), from_x, h0, c0, w_hh.t(), gates.inverse, gates.offset, gates.base, float(gates.last),
+            gates.values, grids.tanh.inputs, grids.tanh.values, cell_grid, levels(out), places, acts, cells,
+            cell_places, squashed, y,
+        )  # fmt: skip
+        ctx.save_for_backward(h0, c0, w_hh, places, acts, cells, cell_places, squashed, y)
         ctx.grids, ctx.reverse = grids, reverse
         ctx.learns = cell_gain is not None, hidden_gain is not None
         return y.add_(poison), c + poison
@@ -118,35 +101,12 @@ class _LstmSequence(torch.autograd.Function):
         to_ifg = torch.stack((g, before_c, i), dim=2).mul_(slopes[:, :, :3])
         d_pre = torch.empty_like(acts).view(shape)
         d_hidden, d_cell = torch.empty_like(y), torch.empty_like(y)
-        d_h, d_c = torch.zeros_like(h0), from_c
-        flat = d_pre.view(steps, batch, 4 * hidden)
-        keep = mask_c * f
         to_ifg.mul_(mask_c.unsqueeze(2))
-        per_step = [
-            tensor.unbind(0)
-            for tensor in (
-                from_y,
-                d_hidden,
-                d_cell,
-                to_cell,
-                to_ifg,
-                to_o,
-                keep,
-                d_pre[:, :, :3],
-                d_pre[:, :, 3],
-                flat,
-            )
-        ]
-        for t in order(steps, not reverse):
-            from_t, d_h_t, d_c_t, cell_t, ifg_t, o_t, keep_t, d_ifg, d_o, d_all = (
-                views[t] for views in per_step
-            )
-            d_h = torch.add(from_t, d_h, out=d_h_t)
-            d_c = torch.addcmul(d_c, d_h, cell_t, out=d_c_t)
-            torch.mul(d_c.unsqueeze(1), ifg_t, out=d_ifg)
-            torch.mul(d_h, o_t, out=d_o)
-            d_c = d_c * keep_t
-            d_h = d_all @ w_hh
+        d_h, d_c = compiled(lstm_backward)(
+            order(steps, not reverse), from_y, torch.zeros_like(h0), from_c, w_hh, to_cell, to_ifg, to_o, mask_c * f,
+            d_hidden, d_cell, d_pre,
+        )  # fmt: skip
+        flat = d_pre.view(steps, batch, 4 * hidden)
         d_w = flat.reshape(-1, 4 * hidden).t() @ before_h.reshape(-1, hidden)
         d_gains = [
             gain_gradient(grad, on_grid, raw, mask, q) if learns else None

@@ -37,9 +37,14 @@ def states_before(states: Tensor, first: Tensor, reverse: bool) -> Tensor:
     return torch.cat((first.unsqueeze(0), states[:-1]))
 
 
-def order(steps: int, reverse: bool) -> range:
+def order(steps: int, reverse: bool) -> list[int]:
     """The steps in the order in which a direction takes them."""
-    return range(steps - 1, -1, -1) if reverse else range(steps)
+    return list(range(steps - 1, -1, -1) if reverse else range(steps))
+
+
+def levels(q: QParams) -> list[float]:
+    """A grid as the loops take it: 1 / scale, scale, lowest and highest level around the zero point."""
+    return [1.0 / q.scale, q.scale, float(q.qmin - q.zero_point), float(q.qmax - q.zero_point)]
 
 
 def gain_gradient(grad: Tensor, on_grid: Tensor, raw: Tensor, mask: Tensor, q: QParams) -> Tensor:
