@@ -57,7 +57,7 @@ def _irnn(name: str, schema: Any) -> Callable[[Any, Any], Any]:
         tensors: list[Any] = []
         attrs: dict[str, Any] = {}
         for arg in schema.arguments:
-            value = values[arg.name] if arg.name in values else arg.default_value
+            value = values.get(arg.name, arg.default_value)
             if str(arg.type).startswith("Optional[Tensor]"):
                 attrs[f"has_{arg.name}"] = int(value is not None)
             if value is None:
