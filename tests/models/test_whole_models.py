@@ -16,7 +16,13 @@ from irnn_tvm.compiler.compile_sources import compile_c_library
 
 Quantized = Callable[[str], IntegerModel]
 BATCHES = {
-    **{"layer-norm-lstm": 2, "mad-norm-gru": 3, "pooled-classifier": 3, "pooled-windows": 2, "normed-stream": 2},
+    **{
+        "layer-norm-lstm": 2,
+        "mad-norm-gru": 3,
+        "pooled-classifier": 3,
+        "pooled-windows": 2,
+        "normed-stream": 2,
+    },
     **{"residual": 3, "bigru": 2, "gru-reset-before": 2, "attention-pooling": 2, "transformer-block": 3},
     **{"variants-bidirectional": 2, "highway": 2, "lstm-projected-states": 3, "rnn-cell": 2},
     **{"causal-attention": 2, "attention-by-hand": 2, "attention-decoder": 3, "own-past": 2},
@@ -68,7 +74,9 @@ def test_library_equals_torch(
             assert np.array_equal(ours, theirs.numpy())
 
 
-STREAMING = [name for name, network in NETWORKS.items() if network.streams and len(network.example(1, 1)) == 1]
+STREAMING = [
+    name for name, network in NETWORKS.items() if network.streams and len(network.example(1, 1)) == 1
+]
 
 
 @pytest.mark.parametrize("name", STREAMING)
