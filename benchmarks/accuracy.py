@@ -36,8 +36,8 @@ TITLES = {
 ROUNDING = 1e-9  # of the arithmetic on figures with four decimals
 # What a reader must know to judge the figures of a recipe.
 REMARKS = {
-    "language_model": "A step of QAT is a batch of 1,120 words. QAT goes on training, and on the whole vocabulary where "
-    "the float network saw samples of it: that alone can lower the perplexity a little.",
+    "language_model": "A step of QAT is a batch of 1,120 words. QAT goes on training, and on the whole "
+    "vocabulary where the float network saw samples of it: that alone can lower the perplexity a little.",
     "japanese_vowels": "One of the 370 test utterances is 0.27 points.",
     "activity": "One of the 2,996 test windows is 0.03 points.",
 }
