@@ -26,10 +26,11 @@ class LinearLayer(Layer):
     """The integer parameters of one weight matrix; all calls of a layer share them. tied: the embedding whose table the
     matrix is, None when it has rows of its own."""
 
+    tied: EmbeddingLayer | None = None
+
     def __init__(self, op: Op, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(op.planner, op.label)
         self.weight, self.bias = float_array(weight), float_array(bias) if bias is not None else None
-        self.tied: EmbeddingLayer | None = None
         if op.config.tied_weights == "shared":
             self.tied = op.planner.tables.get(place(weight))
         if self.tied is not None:
