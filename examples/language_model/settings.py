@@ -4,7 +4,7 @@ GPU).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from irnn_tvm.examples.language_model.task import Sampling
 from irnn_tvm.examples.training.loop import LoopSettings
@@ -14,7 +14,8 @@ from irnn_tvm.examples.training.loop import LoopSettings
 class Settings:
     """One size of the recipe.
 
-    every: only every so many-th training document is used. tied: see LanguageModel. cell_limit: see LanguageModelTask.
+    variant_epochs: of the float networks that are not a plain LSTM, whose steps take about twice as long; those of
+    float_loop when None. every: only every so many-th training document is used. tied: see LanguageModel. cell_limit: see LanguageModelTask.
     qat_batches: of an epoch of quantization-aware training, all when None. observe_steps: see irnn_tvm.QatConfig.
     """
 
@@ -22,6 +23,7 @@ class Settings:
     float_loop: LoopSettings
     qat_loop: LoopSettings
     sampling: Sampling
+    variant_epochs: int | None = None
     hidden: int = 256
     layers: int = 2
     dropout: float = 0.25
@@ -35,6 +37,12 @@ class Settings:
     observe_steps: int = 50
     calibration: int = 6
     seeds: tuple[int, ...] = (0,)
+
+    def loop(self, variant: str) -> LoopSettings:
+        """The schedule of a variant's float training."""
+        if variant == "lstm" or self.variant_epochs is None:
+            return self.float_loop
+        return replace(self.float_loop, epochs=self.variant_epochs)
 
 
 QUICK = Settings(
@@ -51,6 +59,7 @@ QUICK = Settings(
 STANDARD = Settings(
     name="standard",
     float_loop=LoopSettings(epochs=6, learning_rate=2e-3, warmup=200),
+    variant_epochs=4,
     qat_loop=LoopSettings(epochs=1, learning_rate=1e-4, clip=0.5),
     sampling=Sampling(until=6),
     qat_batches=150,

@@ -45,5 +45,5 @@ def train_float(
         settings.sampling,
         cell_limit=settings.cell_limit,
     )
-    progress = fit(task, model, settings.float_loop, folder, resume, say=say, title=f"{variant}, float")
+    progress = fit(task, model, settings.loop(variant), folder, resume, say=say, title=f"{variant}, float")
     return model, progress

@@ -82,8 +82,8 @@ QUICK = Settings(
 STANDARD = Settings(
     name="standard",
     ctc=Network(
-        float_loop=LoopSettings(epochs=60, learning_rate=2e-3, warmup=300, clip=5.0),
-        qat_loop=LoopSettings(epochs=4, learning_rate=2e-4, clip=1.0),
+        float_loop=LoopSettings(epochs=40, learning_rate=2e-3, warmup=300, clip=5.0),
+        qat_loop=LoopSettings(epochs=2, learning_rate=2e-4, clip=1.0),
         framing=Framing(3, 16),
         hidden=160,
         layers=3,
