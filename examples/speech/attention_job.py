@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 import irnn_tvm
+from irnn_tvm.errors import InputError
 from irnn_tvm.examples.speech.attention_library import KEYS, VALUES, LibraryRecognizer, recognize_all
 from irnn_tvm.examples.speech.batches import longest
-from irnn_tvm.examples.speech.ctc_job import CALIBRATION_BATCHES, GREEDY, RECIPE, observe_steps
+from irnn_tvm.examples.speech.ctc_job import CALIBRATION_BATCHES, GREEDY, RECIPE, CtcJob, observe_steps
 from irnn_tvm.examples.speech.data import Data
 from irnn_tvm.examples.speech.error_rate import character_error_rate
 from irnn_tvm.examples.speech.features import FeatureSettings
-from irnn_tvm.examples.speech.model import AttentionEncoder, DecoderStep, Recognizer
+from irnn_tvm.examples.speech.model import AttentionEncoder, CtcModel, DecoderStep, Recognizer
 from irnn_tvm.examples.speech.settings import Network, Settings
 from irnn_tvm.examples.speech.task import (
     AttentionTask,
@@ -49,7 +50,11 @@ class Parts:
 
 @dataclass
 class AttentionJob:
-    """One attention model with one seed."""
+    """One attention model with one seed.
+
+    ctc: where the settings say from_ctc, the CTC model whose encoder training starts with, and the folder of its
+    checkpoints; it is trained first if it is not there yet.
+    """
 
     corpus: Data
     settings: Settings
@@ -57,6 +62,7 @@ class AttentionJob:
     seed: int
     device: str = "cpu"
     recipe: str = RECIPE
+    ctc: tuple[CtcJob, Path] | None = None
 
     @property
     def network(self) -> Network:
@@ -106,14 +112,40 @@ class AttentionJob:
                 )
 
     def train_float(self, folder: Path, resume: bool, say: Say) -> tuple[Recognizer, float]:
-        """The model with the best validation error, in eval mode, and the seconds that it took."""
+        """The model with the best validation error, in eval mode, and the seconds that it took.
+
+        InputError when the settings start from a CTC model and there is none, or one of another shape.
+        """
+        before = 0.0
+        start: CtcModel | None = None
+        if self.network.from_ctc:
+            start, before = self._trained_ctc(say)
         torch.manual_seed(self.seed)
-        model = build_model(self.network).to(self.device)
+        model = build_model(self.network)
+        if start is not None:
+            model.encoder.encoder.load_state_dict(start.encoder.state_dict())
+            model.helper.load_state_dict(start.output.state_dict())
+        model.to(self.device)
         task = AttentionTask(self.corpus, self.settings, self.network, self.seed)
         progress = fit(
             task, model, self.network.float_loop, folder, resume, say=say, title=f"{self.model}, float"
         )
-        return model, progress.seconds
+        return model, before + progress.seconds
+
+    def _trained_ctc(self, say: Say) -> tuple[CtcModel, float]:
+        """The CTC model that training starts with, and the seconds that it took."""
+        if self.ctc is None:
+            raise InputError(f"{self.model} starts from a CTC model (settings: from_ctc), and none is given")
+        job, folder = self.ctc
+        shapes = [(n.framing, n.hidden, n.layers, n.channels) for n in (job.network, self.network)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{self.model} cannot start from {job.model}: framing, hidden, layers, channels are {shapes[0]} "
+                f"there and {shapes[1]} here"
+            )
+        model, seconds = job.train_float(folder / "float", True, say)
+        assert isinstance(model, CtcModel)
+        return model, seconds
 
     def float_value(self, model: Recognizer, width: int = 1) -> float:
         """The character error rate on the test part; width: of the beam."""
@@ -195,7 +227,8 @@ class AttentionJob:
     def build(self, parts: Parts) -> LibraryRecognizer:
         """Both libraries for this machine. The decoder's memory holds the longest test recording."""
         steps = longest(self.corpus.test, self.network.framing)
-        parts.decoder.calibration_example = with_memory(parts.decoder, steps // 2)
+        memory = steps // 2 if self.network.channels else steps  # the convolution's stride is 2
+        parts.decoder.calibration_example = with_memory(parts.decoder, memory)
         encoder = irnn_tvm.build(
             parts.encoder, target="host", name="speech_encoder", batch=1, max_seq_len=steps
         )

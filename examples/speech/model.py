@@ -53,7 +53,7 @@ class CtcModel(nn.Module):
 
 
 class AttentionEncoder(nn.Module):
-    """[B, T, features] -> keys [B, T', attention] and values [B, T', 2 * hidden], T' = T / 2.
+    """[B, T, features] -> keys [B, T', attention] and values [B, T', 2 * hidden]; T' = T / 2 with a convolution.
 
     The keys are projected once here and not in every step of the decoder.
     """

@@ -42,7 +42,10 @@ def run_recipe(options: command.Options) -> Results:
                 run_stages(ctc, options.variants(), results, folder, options.resume)
                 _measure_beam(ctc, options, results)
             else:
-                attention = AttentionJob(data, settings, model, seed, options.device)
+                encoder = CtcJob(data, settings, f"ctc-{language}", seed, options.device)
+                attention = AttentionJob(
+                    data, settings, model, seed, options.device, ctc=(encoder, options.folder(encoder))
+                )
                 attention.run(options.variants(), results, folder, options.resume)
     return results
 

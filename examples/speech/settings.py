@@ -12,7 +12,9 @@ from irnn_tvm.examples.training.loop import LoopSettings
 class Network:
     """One kind of model. channels, attention, embedding, decoder: of the attention model alone (see model.py).
 
-    helper: share of the CTC loss in the attention model's training.
+    helper: share of the CTC loss in the attention model's training. from_ctc: the attention model's encoder starts as
+    the trained CTC model's, which must have the same framing, width and layers; alignments are there from the first
+    step on, and a fraction of the epochs is enough.
     """
 
     float_loop: LoopSettings
@@ -27,6 +29,7 @@ class Network:
     embedding: int = 0
     decoder: int = 0
     helper: float = 0.3
+    from_ctc: bool = False
     label_smoothing: float = 0.1
 
 
@@ -61,17 +64,17 @@ QUICK = Settings(
         batch=8,
     ),
     attention=Network(
-        float_loop=LoopSettings(epochs=2, learning_rate=2e-3, warmup=20, clip=5.0),
+        float_loop=LoopSettings(epochs=4, learning_rate=2e-3, warmup=20, clip=5.0),
         qat_loop=LoopSettings(epochs=1, learning_rate=2e-4, clip=1.0),
-        framing=Framing(2, 32),
-        hidden=32,
-        layers=1,
+        framing=Framing(4, 16),
+        hidden=80,
+        layers=2,
         dropout=0.1,
         batch=16,
-        channels=32,
         attention=32,
         embedding=16,
         decoder=48,
+        from_ctc=True,
     ),
     masking=Masking(bands=4, frames=10, share=0.05),
     speeds=1,
@@ -90,16 +93,16 @@ STANDARD = Settings(
         dropout=0.3,
     ),
     attention=Network(
-        float_loop=LoopSettings(epochs=60, learning_rate=1.5e-3, warmup=300, clip=5.0),
-        qat_loop=LoopSettings(epochs=3, learning_rate=1e-4, clip=1.0),
-        framing=Framing(2, 32),
+        float_loop=LoopSettings(epochs=15, learning_rate=1e-3, warmup=200, clip=5.0),
+        qat_loop=LoopSettings(epochs=2, learning_rate=1e-4, clip=1.0),
+        framing=Framing(3, 16),
         hidden=160,
         layers=3,
         dropout=0.3,
-        channels=128,
         attention=128,
         embedding=48,
         decoder=192,
+        from_ctc=True,
     ),
 )
 FULL = Settings(

@@ -48,8 +48,10 @@ SETTINGS = replace(
         QUICK.attention,
         framing=Framing(2, 8),
         hidden=16,
+        layers=1,
         decoder=24,
         channels=16,
+        from_ctc=False,
         attention=16,
         batch=4,
         dropout=0.0,
@@ -125,6 +127,30 @@ def test_attention_from_float_to_libraries(tmp_path: Path) -> None:
     expected = decoder(*[torch.from_numpy(array) for array in inputs])
     for ours, theirs in zip(libraries.decoder.run(*inputs), expected, strict=True):
         assert np.array_equal(ours, theirs.numpy())
+
+
+def test_the_attention_model_starts_from_the_ctc_encoder(tmp_path: Path) -> None:
+    once = LoopSettings(epochs=1, learning_rate=0.0)
+    ctc = replace(SETTINGS.ctc, float_loop=replace(SETTINGS.ctc.float_loop, epochs=1))
+    shape = dict(framing=ctc.framing, hidden=ctc.hidden, layers=ctc.layers, channels=0)
+    settings = replace(
+        SETTINGS, ctc=ctc, attention=replace(SETTINGS.attention, **shape, from_ctc=True, float_loop=once)
+    )
+    data = speech_samples.data(train=8)
+    encoder = CtcJob(data, settings, "ctc-nl", 0)
+    job = AttentionJob(data, settings, "attention-nl", 0, ctc=(encoder, tmp_path / "ctc"))
+    model, seconds = job.train_float(tmp_path / "attention", True, silent)
+    start, before = encoder.train_float(tmp_path / "ctc/float", True, silent)
+    assert seconds > before > 0
+    expected = start.encoder.state_dict()  # the rate is 0: training changed nothing
+    assert all(torch.equal(v, expected[k]) for k, v in model.encoder.encoder.state_dict().items())
+    assert torch.equal(model.helper.weight, start.output.weight)
+
+    with pytest.raises(InputError, match="starts from a CTC model"):
+        replace(job, ctc=None).train_float(tmp_path / "other", True, silent)
+    wider = replace(settings, attention=replace(settings.attention, hidden=32))
+    with pytest.raises(InputError, match="cannot start from ctc-nl"):
+        replace(job, settings=wider).train_float(tmp_path / "other", True, silent)
 
 
 def test_decoding_together_is_decoding_one_by_one() -> None:
