@@ -85,12 +85,13 @@ QUICK = Settings(
 STANDARD = Settings(
     name="standard",
     ctc=Network(
-        float_loop=LoopSettings(epochs=40, learning_rate=2e-3, warmup=300, clip=5.0),
+        float_loop=LoopSettings(epochs=36, learning_rate=2e-3, warmup=300, clip=5.0),
         qat_loop=LoopSettings(epochs=2, learning_rate=2e-4, clip=1.0),
         framing=Framing(3, 16),
         hidden=160,
         layers=3,
-        dropout=0.3,
+        dropout=0.25,
+        batch=8,
     ),
     attention=Network(
         float_loop=LoopSettings(epochs=15, learning_rate=1e-3, warmup=200, clip=5.0),
