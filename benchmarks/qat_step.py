@@ -29,6 +29,7 @@ WORKLOADS: tuple[tuple[str, dict[str, Any], int, int, int, int], ...] = (
     ("lstm", {"bidirectional": True}, 256, 2, 35, 16),
     ("gru", {}, 64, 1, 50, 16),
     ("gru", {}, 256, 2, 35, 32),
+    ("lstm", {"proj_size": 64}, 128, 1, 50, 32),
     ("lstm", {"norm": "layer"}, 256, 2, 35, 32),
     ("lstm", {"norm": "mad"}, 256, 2, 35, 32),
     ("lstm", {"mogrify": 2}, 256, 2, 35, 32),
@@ -41,10 +42,11 @@ class Tagger(nn.Module):
 
     def __init__(self, cell: str, hidden: int, layers: int, options: dict[str, Any]) -> None:
         super().__init__()
-        own = set(options) - {"bidirectional"}
+        own = set(options) - {"bidirectional", "proj_size"}
         kinds = {"lstm": irnn_tvm.nn.LSTM if own else nn.LSTM, "gru": irnn_tvm.nn.GRU if own else nn.GRU}
         self.rnn = kinds[cell](hidden, hidden, num_layers=layers, **options)
-        self.out = nn.Linear(hidden * (2 if options.get("bidirectional") else 1), CLASSES)
+        width = options.get("proj_size", hidden)
+        self.out = nn.Linear(width * (2 if options.get("bidirectional") else 1), CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.rnn(x)[0])

@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = command.Options(size="quick" if given.quick else "standard", work=given.work)
     job = job_of(given.recipe, given.model, options, given.seed, given.documents)
     variant = Variant(given.stage, given.bits, given.pieces)
-    show(job, run(job, variant, options.folder(job), not given.no_settings, lambda _: None))
+    show(job, run(job, variant, options.folder(job), not given.no_settings))
 
 
 def show(job: Job, outcomes: Iterable[Outcome]) -> None:

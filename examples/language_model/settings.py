@@ -15,8 +15,9 @@ class Settings:
     """One size of the recipe.
 
     variant_epochs: of the float networks that are not a plain LSTM, whose steps take about twice as long; those of
-    float_loop when None. every: only every so many-th training document is used. tied: see LanguageModel. cell_limit: see LanguageModelTask.
-    qat_batches: of an epoch of quantization-aware training, all when None. observe_steps: see irnn_tvm.QatConfig.
+    float_loop when None. every: only every so many-th training document is used. tied: see LanguageModel. cell_limit:
+    see LanguageModelTask. qat_batches: of an epoch of quantization-aware training, all when None. observe_steps: see
+    irnn_tvm.QatConfig.
     """
 
     name: str

@@ -123,6 +123,7 @@ class AttentionJob:
         torch.manual_seed(self.seed)
         model = build_model(self.network)
         if start is not None:
+            assert isinstance(model.encoder, AttentionEncoder)
             model.encoder.encoder.load_state_dict(start.encoder.state_dict())
             model.helper.load_state_dict(start.output.state_dict())
         model.to(self.device)

@@ -150,4 +150,4 @@ def _one(job: tuple[Path, Fraction, FeatureSettings]) -> Array:
     samples = audio.load(path, speed)
     if samples.size < settings.window:
         return np.empty((0, settings.bands), np.float32)
-    return normalize(log_mel(samples, settings))
+    return normalize(log_mel(samples, settings), settings.limit)

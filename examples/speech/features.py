@@ -17,7 +17,8 @@ Array = NDArray[np.float32]
 @dataclass(frozen=True)
 class FeatureSettings:
     """window, hop: samples (25 and 10 ms). bands: mel filters between low and high Hz. dynamic_range: dB below the
-    loudest band of a recording at which energies are cut off, so that digital silence is no outlier."""
+    loudest band of a recording at which energies are cut off, so that digital silence is no outlier. limit: of
+    normalized features, in standard deviations: a few outliers would take the integers' resolution from all others."""
 
     window: int = 400
     hop: int = 160
@@ -27,6 +28,7 @@ class FeatureSettings:
     high: float = 7600.0
     preemphasis: float = 0.97
     dynamic_range: float = 80.0
+    limit: float = 4.0
 
 
 def log_mel(samples: Array, settings: FeatureSettings) -> Array:
@@ -59,10 +61,11 @@ def mel_filters(settings: FeatureSettings) -> NDArray[np.float64]:
     return np.maximum(0.0, np.minimum(rising, falling)) * 2 / (right - left)
 
 
-def normalize(features: Array) -> Array:
-    """Mean 0 and variance 1 per band over the recording's frames; a constant band becomes 0."""
+def normalize(features: Array, limit: float = FeatureSettings.limit) -> Array:
+    """Mean 0 and variance 1 per band over the recording's frames, cut off at +-limit; a constant band becomes 0."""
     spread = features.std(axis=0)
-    return ((features - features.mean(axis=0)) / np.where(spread < 1e-5, 1.0, spread)).astype(np.float32)
+    scaled = (features - features.mean(axis=0)) / np.where(spread < 1e-5, 1.0, spread)
+    return np.clip(scaled, -limit, limit).astype(np.float32)
 
 
 def background(features: Array) -> Array:

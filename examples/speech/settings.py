@@ -12,9 +12,11 @@ from irnn_tvm.examples.training.loop import LoopSettings
 class Network:
     """One kind of model. channels, attention, embedding, decoder: of the attention model alone (see model.py).
 
-    helper: share of the CTC loss in the attention model's training. from_ctc: the attention model's encoder starts as
-    the trained CTC model's, which must have the same framing, width and layers; alignments are there from the first
-    step on, and a fraction of the epochs is enough.
+    cell_limit: training adds CELL_PENALTY times what the LSTMs' last cell states exceed it by, on average; cells that
+    count up over a recording, to 200 in first trials, leave 8-bit cell states no resolution. helper: share of the CTC
+    loss in the attention model's training. from_ctc: the attention model's encoder starts as the trained CTC model's,
+    which must have the same framing, width and layers; alignments are there from the first step on, and a fraction of
+    the epochs is enough.
     """
 
     float_loop: LoopSettings
@@ -28,6 +30,7 @@ class Network:
     attention: int = 0
     embedding: int = 0
     decoder: int = 0
+    cell_limit: float = 8.0
     helper: float = 0.3
     from_ctc: bool = False
     label_smoothing: float = 0.1
@@ -85,7 +88,7 @@ QUICK = Settings(
 STANDARD = Settings(
     name="standard",
     ctc=Network(
-        float_loop=LoopSettings(epochs=36, learning_rate=2e-3, warmup=300, clip=5.0),
+        float_loop=LoopSettings(epochs=60, learning_rate=1e-3, warmup=300, clip=1.0),
         qat_loop=LoopSettings(epochs=2, learning_rate=2e-4, clip=1.0),
         framing=Framing(3, 16),
         hidden=160,
@@ -94,7 +97,7 @@ STANDARD = Settings(
         batch=8,
     ),
     attention=Network(
-        float_loop=LoopSettings(epochs=15, learning_rate=1e-3, warmup=200, clip=5.0),
+        float_loop=LoopSettings(epochs=15, learning_rate=1e-3, warmup=200, clip=1.0),
         qat_loop=LoopSettings(epochs=2, learning_rate=1e-4, clip=1.0),
         framing=Framing(3, 16),
         hidden=160,

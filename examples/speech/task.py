@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from irnn_tvm.examples.speech.settings import Network, Settings
 from irnn_tvm.examples.speech.text import BLANK, decode
 
 EVALUATION_BATCH = 16
+CELL_PENALTY = 0.1
 IGNORED = -100  # no target: F.cross_entropy's default
 
 
@@ -50,7 +52,9 @@ class CtcTask(SpeechTask):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         features = batch.features.to(_device(model))
-        return ctc_loss(model(features), batch)
+        with last_cells(model) as cells:
+            logits = model(features)
+        return ctc_loss(logits, batch) + excess(cells, self.network.cell_limit)
 
     def validate(self, model: nn.Module) -> float:
         return ctc_error_rate(float_logits(model), evaluation_batches(self.data.valid, self.network))
@@ -62,23 +66,46 @@ class AttentionTask(SpeechTask):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         device = _device(model)
         tokens, following = teacher(batch)
-        logits, helper = model(batch.features.to(device), tokens.to(device))
+        with last_cells(model) as cells:
+            logits, helper = model(batch.features.to(device), tokens.to(device))
         attention = F.cross_entropy(
             logits.flatten(0, 1),
             following.flatten().to(device),
             ignore_index=IGNORED,
             label_smoothing=self.network.label_smoothing,
         )
+        loss = attention + excess(cells, self.network.cell_limit)
         if not self.network.helper:
-            return attention
+            return loss
         share = self.network.helper
-        return (1 - share) * attention + share * ctc_loss(helper, batch)
+        return loss + share * (ctc_loss(helper, batch) - attention)
 
     def validate(self, model: nn.Module) -> float:
         assert isinstance(model, Recognizer)
         batches = evaluation_batches(self.data.valid, self.network)
         got = [text for batch in batches for text in recognize(model, batch)]
         return character_error_rate(got, [text for batch in batches for text in batch.texts])
+
+
+@contextmanager
+def last_cells(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the last cell states of the nn.LSTM layers that run inside; a trainable twin runs none of them."""
+    cells: list[Tensor] = []
+    layers = [module for module in model.modules() if isinstance(module, nn.LSTM)]
+    hooks = [
+        layer.register_forward_hook(lambda module, arguments, result: cells.append(result[1][1]))
+        for layer in layers
+    ]
+    try:
+        yield cells
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def excess(cells: Sequence[Tensor], limit: float) -> Tensor | float:
+    """CELL_PENALTY times the mean of max(0, |c| - limit), summed over the layers."""
+    return CELL_PENALTY * sum(F.relu(c.abs() - limit).mean() for c in cells)
 
 
 def ctc_loss(logits: Tensor, batch: Batch) -> Tensor:

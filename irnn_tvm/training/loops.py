@@ -27,6 +27,11 @@ def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
     return script
 
 
+def on_grid(x: Tensor, grid: list[float]) -> Tensor:
+    """x rounded. grid: 1 / scale, scale, lowest and highest level."""
+    return x.mul(grid[0]).add_(0.5).floor_().clamp_(grid[2], grid[3]).mul_(grid[1])
+
+
 def lstm_forward(
     steps: list[int],
     from_x: Tensor,
@@ -48,10 +53,16 @@ def lstm_forward(
     cell_places: Tensor,
     squashed: Tensor,
     y: Tensor,
+    project: Tensor | None,
+    middle_grid: list[float],
+    middle: Tensor,
+    raw: Tensor,
 ) -> Tensor:
     """Fills places ... y, each [T, ...]; returns the last cell. steps: the order of time. w: w_hh transposed.
 
     cell_grid: 1 / scale, offset of its places, last place; hidden_grid: 1 / scale, scale, lowest and highest level.
+    project: w_hr transposed; then middle [T, B, H] and raw [T, B, P] are filled too: the projection's operand, on
+    middle_grid, and its result.
     """
     for t in steps:
         pre = torch.addmm(from_x[t], h, w)
@@ -67,7 +78,13 @@ def lstm_forward(
         cells[t].copy_(c)
         tanh = torch.index_select(cell_tanh, 0, at.view(-1)).view(at.shape)
         squashed[t].copy_(tanh)
-        level = (o * tanh).mul_(hidden_grid[0]).add_(0.5).floor_()
+        level = o * tanh
+        if project is not None:
+            operand = on_grid(level, middle_grid)
+            middle[t].copy_(operand)
+            level = torch.mm(operand, project)
+            raw[t].copy_(level)
+        level = level.mul_(hidden_grid[0]).add_(0.5).floor_()
         h = level.clamp_(hidden_grid[2], hidden_grid[3]).mul_(hidden_grid[1])
         y[t].copy_(h)
     return c
@@ -86,14 +103,21 @@ def lstm_backward(
     d_hidden: Tensor,
     d_cell: Tensor,
     d_pre: Tensor,
+    project: Tensor | None,
+    keep_projected: Tensor,
+    d_middle: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Fills d_hidden, d_cell [T, B, H] and d_pre [T, B, 4, H]; returns the gradients of the first h and c.
 
     steps: from the last to the first; the factors [T, ...] hold everything that does not depend on the recurrence.
+    project: w_hr [P, H]; then d_middle [T, B, H] is filled too.
     """
     for t in steps:
         d_h = from_y[t] + d_h
         d_hidden[t].copy_(d_h)
+        if project is not None:
+            d_h = torch.mm(d_h * keep_projected[t], project)
+            d_middle[t].copy_(d_h)
         d_c = torch.addcmul(d_c, d_h, to_cell[t])
         d_cell[t].copy_(d_c)
         d = d_pre[t]
@@ -102,11 +126,6 @@ def lstm_backward(
         d_c = d_c * keep[t]
         d_h = torch.mm(d.view(d.shape[0], -1), w)
     return d_h, d_c
-
-
-def on_grid(x: Tensor, grid: list[float]) -> Tensor:
-    """x rounded. grid: 1 / scale, scale, lowest and highest level."""
-    return x.mul(grid[0]).add_(0.5).floor_().clamp_(grid[2], grid[3]).mul_(grid[1])
 
 
 def gru_forward(

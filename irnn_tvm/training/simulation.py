@@ -97,7 +97,7 @@ class Simulation:
     ) -> tuple[Tensor, QParams]:
         """x rounded to the grid that resolve() gives, for a tensor inside of a layer; and that grid. key: its name."""
         q = self.grid(key, resolve)
-        return round_to_grid(x, q, self._gain_of(observer)), q
+        return round_to_grid(x, q, self.gain_of(observer)), q
 
     def grid(self, key: Hashable, resolve: Callable[[], QParams]) -> QParams:
         """resolve(), kept until ranges move."""
@@ -120,9 +120,10 @@ class Simulation:
             return self.gain(slot.merged[0])
         if slot.is_constant or slot.is_fixed():
             return None
-        return self._gain_of(slot.observer)
+        return self.gain_of(slot.observer)
 
-    def _gain_of(self, observer: Observer) -> Tensor | None:
+    def gain_of(self, observer: Observer) -> Tensor | None:
+        """The learned range of what an observer sees, or None where it is not learned."""
         index = self.gain_index.get(id(observer))
         if self.phase != "learn" or self.gains is None or index is None:
             return None

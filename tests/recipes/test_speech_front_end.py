@@ -93,6 +93,11 @@ def test_normalized_bands() -> None:
     got = normalize(features)
     np.testing.assert_allclose(got.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(got.std(axis=0), [1, 0, 1, 1], atol=1e-5)
+    features[7, 0] = 1e4  # an outlier of 7 standard deviations
+    cut = normalize(features, limit=4.0)
+    assert cut[7, 0] == 4.0
+    assert normalize(features, limit=100.0)[7, 0] > 6.9
+    np.testing.assert_array_equal(cut[:, 1:], got[:, 1:])
 
 
 @pytest.mark.parametrize("frames", [1, 5, 6, 7, 24])

@@ -17,10 +17,13 @@ from irnn_tvm.examples.speech.ctc_job import BEAM, GREEDY, CtcJob, library_logit
 from irnn_tvm.examples.speech.data import Data
 from irnn_tvm.examples.speech.settings import QUICK, Settings
 from irnn_tvm.examples.speech.task import (
+    CELL_PENALTY,
     AttentionTask,
     decode_one,
     evaluation_batches,
+    excess,
     float_logits,
+    last_cells,
     recognize,
 )
 from irnn_tvm.examples.training import command
@@ -177,6 +180,20 @@ def test_the_helper_takes_its_share_of_the_loss() -> None:
         loss.backward()
         assert (model.helper.weight.grad is None) == (share == 0.0)
     assert losses[1] == pytest.approx((losses[0] + losses[2]) / 2, rel=1e-5)
+
+
+def test_cells_that_count_up_cost_something() -> None:
+    layer = torch.nn.LSTM(2, 3, batch_first=True, bidirectional=True)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), layer)
+    with last_cells(model) as cells:
+        _, (_, c) = model(torch.randn(4, 5, 2))
+    assert len(cells) == 1
+    assert torch.equal(cells[0], c)
+    model(torch.randn(4, 5, 2))
+    assert len(cells) == 1  # outside, nothing is collected
+    assert float(excess([c], 8.0)) == 0.0
+    found = excess([torch.tensor([9.0, -12.0, 3.0, 8.0]), torch.tensor([-10.0])], 8.0)
+    assert float(found) == pytest.approx(CELL_PENALTY * (5 / 4 + 2))
 
 
 def test_integers_are_rescaled_between_libraries() -> None:

@@ -56,7 +56,8 @@ def _compare(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], inputs: list[
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("learned", [False, True])
-def test_lstm(bits: int, reverse: bool, learned: bool) -> None:
+@pytest.mark.parametrize("projection", [None, 3])
+def test_lstm(bits: int, reverse: bool, learned: bool, projection: int | None) -> None:
     torch.manual_seed(0)
     top = 127 if bits == 8 else 32767
     grids = [
@@ -66,26 +67,30 @@ def test_lstm(bits: int, reverse: bool, learned: bool) -> None:
     cell, hidden = QParams(0.9 / top, 0, bits), QParams(0.5 / 127, 5, 8)
     gates, tanh = _gates(("sigmoid", "sigmoid", "tanh", "sigmoid"), grids), _table("tanh", cell)
     from_x = torch.randn(T, B, 4 * H, dtype=torch.float64).mul_(1.5).requires_grad_()
-    h0 = round_to_grid(torch.randn(B, H, dtype=torch.float64) * 0.2, hidden).requires_grad_()
+    size, middle = projection or H, QParams(0.4 / 127, -3, 8) if projection else None
+    h0 = round_to_grid(torch.randn(B, size, dtype=torch.float64) * 0.2, hidden).requires_grad_()
     c0 = round_to_grid(torch.randn(B, H, dtype=torch.float64) * 0.4, cell).requires_grad_()
-    w = torch.randn(4 * H, H, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(4 * H, size, dtype=torch.float64, requires_grad=True)
+    w_hr = torch.randn(size, H, dtype=torch.float64, requires_grad=True) if projection else None
+    learn = [learned, learned, learned and projection is not None]
     gains = tuple(
-        torch.zeros((), dtype=torch.float64, requires_grad=True) if learned else None for _ in range(2)
+        torch.zeros((), dtype=torch.float64, requires_grad=True) if learns else None for learns in learn
     )
 
-    y, c_last = lstm_sequence(from_x, h0, c0, w, LstmGrids(gates, tanh, hidden), reverse, gains)
+    grids_of_layer = LstmGrids(gates, tanh, hidden, middle)
+    y, c_last = lstm_sequence(from_x, h0, c0, w, grids_of_layer, reverse, gains, w_hr)
 
     h, c, outputs = h0, c0, [h0] * T
     for t in reversed(range(T)) if reverse else range(T):
         i, f, g, o = _activate(from_x[t] + h @ w.T, gates).chunk(4, dim=-1)
         # The normalisation of LSQ counts all steps of a tensor, not one.
         c = round_to_grid(f * c + i * g, cell, _scaled(gains[0]))
-        h = outputs[t] = round_to_grid(
-            o * look_up(c, cell, tanh.values, tanh.slopes), hidden, _scaled(gains[1])
-        )
-    _compare(
-        (y, c_last), (torch.stack(outputs), c), [from_x, h0, c0, w, *(g for g in gains if g is not None)]
-    )
+        h = o * look_up(c, cell, tanh.values, tanh.slopes)
+        if w_hr is not None and middle is not None:
+            h = round_to_grid(h, middle, _scaled(gains[2])) @ w_hr.T
+        h = outputs[t] = round_to_grid(h, hidden, _scaled(gains[1]))
+    inputs = [from_x, h0, c0, w, *(tensor for tensor in (w_hr, *gains) if tensor is not None)]
+    _compare((y, c_last), (torch.stack(outputs), c), inputs)
 
 
 def _scaled(gain: Tensor | None) -> Tensor | None:

@@ -116,7 +116,7 @@ class LstmLayer(Layer):
                 c = c0[len(cs)] if c0 is not None else x.new_zeros(x.shape[1], size)
                 bias = w.b_ih + w.b_hh if w.b_ih is not None and w.b_hh is not None else None
                 from_x = F.linear(x, sim.rows(w.w_ih), bias)
-                gains = sim.gain(self.cell), sim.gain(self.hidden[k])
+                gains = sim.gain(self.cell), sim.gain(self.hidden[k]), None
                 grids = self._grids(sim, k, d, x)
                 y, last = lstm_sequence(from_x, h, c, sim.rows(w.w_hh), grids, w.reverse, gains)
                 outputs.append(y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -15,13 +16,15 @@ from irnn_tvm.quantization.modules.integer_lstm import IntegerLSTM
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.lstm import LstmOp
 from irnn_tvm.quantization.rules.lstm_general_build import build_direction
-from irnn_tvm.quantization.rules.variant_layer import OPERAND, WIDE, Place, VariantLayer
+from irnn_tvm.quantization.rules.variant_layer import OPERAND, WIDE, Place, Rounded, VariantLayer
 from irnn_tvm.quantization.slots import Slot
+from irnn_tvm.quantization.tables import OUTPUTS
+from irnn_tvm.training.lstm_sequence import LstmGrids, lstm_sequence
 
 if TYPE_CHECKING:
     from irnn_tvm.training.simulation import Simulation
 
-HIDDEN, CELL = "hidden state", "cell state"
+HIDDEN, CELL, MIDDLE = "hidden state", "cell state", "before projection"
 
 
 class LstmGeneralLayer(VariantLayer):
@@ -67,8 +70,41 @@ class LstmGeneralLayer(VariantLayer):
         self, k: int, d: int, x: Tensor, states: list[Tensor], hooks: Exact
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         h, c = states
+        if isinstance(hooks, Rounded) and self.form == LstmForm(projected=True, eps=self.form.eps):
+            return self._projected(k, d, x, h, c, hooks)
         y, h, c = run_lstm(self.form, self.weights[k][d], x, h, c, hooks)
         return y, (h, c)
+
+    def _projected(
+        self, k: int, d: int, x: Tensor, h: Tensor, c: Tensor, hooks: Rounded
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`run` in training, without autograd inside: PyTorch's projected LSTM is a kernel as well."""
+        w, sim, seen = self.weights[k][d], hooks.sim, self.seen[k][d]
+        assert w.w_hr is not None
+        names = [f"gate {gate}" for gate in self.form.gates]
+        functions = [self.places[k][d].points[name] for name in names]
+        key = (self.name, k, d)
+        grids = [sim.grid((*key, name), partial(self.grid, k, d, name)) for name in names]
+        outs = [OUTPUTS[f](hooks.bits) for f in functions]
+        observers = [seen[name] for name in names]
+        gates = sim.gates((*key, "gates"), functions, grids, outs, observers, c.shape[1], x)
+        cell = self.cell.qparams
+        tanh = sim.table(
+            "tanh", (*key, "tanh"), cell, OUTPUTS["tanh"](hooks.bits), self.cell.root.observer, x
+        )
+        middle = sim.grid((*key, MIDDLE), partial(self.grid, k, d, MIDDLE))
+        gains = sim.gain(self.cell), sim.gain(self.hidden[k]), sim.gain_of(seen[MIDDLE])
+        y, last = lstm_sequence(
+            hooks.linear("ih", x, w.w_ih, w.bias()),
+            h,
+            c,
+            sim.rows(w.w_hh),
+            LstmGrids(gates, tanh, self.hidden[k].qparams, middle),
+            w.reverse,
+            gains,
+            sim.rows(w.w_hr),
+        )
+        return y, (y[0] if w.reverse else y[-1], last)
 
     def trace(self, x: Tensor, h0: Tensor | None, c0: Tensor | None, refine: bool) -> None:
         """`trace_layers` of both states."""
@@ -84,7 +120,7 @@ class LstmGeneralLayer(VariantLayer):
             x, h = (gated, h) if r % 2 else (x, gated)
         grids |= {"ih": x, "hh": h}
         if self.form.projected:
-            grids["hr"] = self.grid(k, d, "before projection")
+            grids["hr"] = self.grid(k, d, MIDDLE)
         return grids
 
     def simulate(
@@ -113,7 +149,7 @@ def lstm_points(form: LstmForm) -> dict[str, str]:
     if form.norm_cell is not None:
         points["normalised cell"] = "tanh"
     if form.projected:
-        points["before projection"] = OPERAND
+        points[MIDDLE] = OPERAND
     return points
 
 
