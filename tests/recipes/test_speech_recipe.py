@@ -59,7 +59,7 @@ SETTINGS = replace(
         batch=4,
         dropout=0.0,
         label_smoothing=0.0,
-        float_loop=LoopSettings(epochs=30, learning_rate=1e-2, warmup=5),
+        float_loop=LoopSettings(epochs=45, learning_rate=1e-2, warmup=5),
         qat_loop=LoopSettings(epochs=4, learning_rate=1e-3),
     ),
 )
