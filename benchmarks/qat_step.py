@@ -112,9 +112,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for workload in WORKLOADS:
-        phases = (
-            ("observe", "learn", "frozen") if workload[2:4] == (256, 2) and not workload[1] else ("frozen",)
-        )
+        whole = "proj_size" in workload[1] or (workload[2:4] == (256, 2) and not workload[1])
+        phases = ("observe", "learn", "frozen") if whole else ("frozen",)
         for phase in phases:
             row = measure(*workload, phase, arguments.rounds)
             if arguments.json:

@@ -16,8 +16,8 @@ is rounded up with its own background noise and batches hold recordings of one l
 with quantization and the library see the same sequences, and no masks are needed.
 
 Models: `ctc-*`, bidirectional LSTMs with CTC, decoded by best path and by a prefix beam search with a character model
-of the training texts; `attention-*`, the same encoder, which starts as the trained CTC model's (in the full size:
-its own, behind a convolution), with an LSTM decoder and additive attention, helped by a CTC layer in training, decoded
-greedily and by beam search. `*-both`, `*-nl` and `*-cs` choose the
-languages. The metric is the character error rate on the test levels, blanks between words included.
+of the training texts; `attention-*`, the same encoder, which starts as the trained CTC model's (in the full size: its
+own, behind a convolution), with an LSTM decoder and additive attention, helped by a CTC layer in training, decoded
+greedily and by beam search. `*-both`, `*-nl` and `*-cs` choose the languages. The metric is the character error rate on
+the test levels, blanks between words included.
 """

@@ -112,7 +112,7 @@ STANDARD = Settings(
 FULL = Settings(
     name="full",
     ctc=Network(
-        float_loop=LoopSettings(epochs=200, learning_rate=1.5e-3, warmup=500, clip=5.0),
+        float_loop=LoopSettings(epochs=200, learning_rate=1e-3, warmup=500, clip=1.0),
         qat_loop=LoopSettings(epochs=10, learning_rate=1e-4, clip=1.0),
         framing=Framing(3, 16),
         hidden=320,
@@ -120,7 +120,7 @@ FULL = Settings(
         dropout=0.4,
     ),
     attention=Network(
-        float_loop=LoopSettings(epochs=200, learning_rate=1e-3, warmup=1000, clip=5.0),
+        float_loop=LoopSettings(epochs=200, learning_rate=1e-3, warmup=1000, clip=1.0),
         qat_loop=LoopSettings(epochs=8, learning_rate=1e-4, clip=1.0),
         framing=Framing(2, 32),
         hidden=320,

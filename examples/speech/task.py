@@ -74,11 +74,10 @@ class AttentionTask(SpeechTask):
             ignore_index=IGNORED,
             label_smoothing=self.network.label_smoothing,
         )
-        loss = attention + excess(cells, self.network.cell_limit)
-        if not self.network.helper:
-            return loss
-        share = self.network.helper
-        return loss + share * (ctc_loss(helper, batch) - attention)
+        loss, share = attention, self.network.helper
+        if share:
+            loss = (1 - share) * attention + share * ctc_loss(helper, batch)
+        return loss + excess(cells, self.network.cell_limit)
 
     def validate(self, model: nn.Module) -> float:
         assert isinstance(model, Recognizer)

@@ -78,14 +78,13 @@ def lstm_forward(
         cells[t].copy_(c)
         tanh = torch.index_select(cell_tanh, 0, at.view(-1)).view(at.shape)
         squashed[t].copy_(tanh)
-        level = o * tanh
+        raw_h = o * tanh
         if project is not None:
-            operand = on_grid(level, middle_grid)
+            operand = on_grid(raw_h, middle_grid)
             middle[t].copy_(operand)
-            level = torch.mm(operand, project)
-            raw[t].copy_(level)
-        level = level.mul_(hidden_grid[0]).add_(0.5).floor_()
-        h = level.clamp_(hidden_grid[2], hidden_grid[3]).mul_(hidden_grid[1])
+            raw_h = torch.mm(operand, project)
+            raw[t].copy_(raw_h)
+        h = on_grid(raw_h, hidden_grid)
         y[t].copy_(h)
     return c
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ from irnn_tvm.quantization.rules.lstm import LstmOp
 from irnn_tvm.quantization.rules.lstm_general_build import build_direction
 from irnn_tvm.quantization.rules.variant_layer import OPERAND, WIDE, Place, Rounded, VariantLayer
 from irnn_tvm.quantization.slots import Slot
-from irnn_tvm.quantization.tables import OUTPUTS
 from irnn_tvm.training.lstm_sequence import LstmGrids, lstm_sequence
 
 if TYPE_CHECKING:
@@ -79,30 +77,19 @@ class LstmGeneralLayer(VariantLayer):
         self, k: int, d: int, x: Tensor, h: Tensor, c: Tensor, hooks: Rounded
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """`run` in training, without autograd inside: PyTorch's projected LSTM is a kernel as well."""
-        w, sim, seen = self.weights[k][d], hooks.sim, self.seen[k][d]
+        w, sim, points = self.weights[k][d], hooks.sim, self.places[k][d].points
         assert w.w_hr is not None
         names = [f"gate {gate}" for gate in self.form.gates]
-        functions = [self.places[k][d].points[name] for name in names]
-        key = (self.name, k, d)
-        grids = [sim.grid((*key, name), partial(self.grid, k, d, name)) for name in names]
-        outs = [OUTPUTS[f](hooks.bits) for f in functions]
-        observers = [seen[name] for name in names]
-        gates = sim.gates((*key, "gates"), functions, grids, outs, observers, c.shape[1], x)
-        cell = self.cell.qparams
-        tanh = sim.table(
-            "tanh", (*key, "tanh"), cell, OUTPUTS["tanh"](hooks.bits), self.cell.root.observer, x
+        grids = LstmGrids(
+            hooks.gate_tables(names, [points[name] for name in names], c.shape[1], x),
+            hooks.cell_table(x),
+            self.hidden[k].qparams,
+            hooks.grid(MIDDLE),
         )
-        middle = sim.grid((*key, MIDDLE), partial(self.grid, k, d, MIDDLE))
-        gains = sim.gain(self.cell), sim.gain(self.hidden[k]), sim.gain_of(seen[MIDDLE])
+        gains = sim.gain(self.cell), sim.gain(self.hidden[k]), sim.gain_of(self.seen[k][d][MIDDLE])
+        from_x = hooks.linear("ih", x, w.w_ih, w.bias())
         y, last = lstm_sequence(
-            hooks.linear("ih", x, w.w_ih, w.bias()),
-            h,
-            c,
-            sim.rows(w.w_hh),
-            LstmGrids(gates, tanh, self.hidden[k].qparams, middle),
-            w.reverse,
-            gains,
-            sim.rows(w.w_hr),
+            from_x, h, c, sim.rows(w.w_hh), grids, w.reverse, gains, w_hr=sim.rows(w.w_hr)
         )
         return y, (y[0] if w.reverse else y[-1], last)
 

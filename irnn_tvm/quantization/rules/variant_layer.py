@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +21,8 @@ from irnn_tvm.quantization.rules.layer import Internal, Layer, float_array
 from irnn_tvm.quantization.rules.recurrent import gate_qparams
 from irnn_tvm.quantization.slots import Slot, affine_qparams, symmetric_qparams
 from irnn_tvm.quantization.tables import FLAT, OUTPUTS
-from irnn_tvm.training.gate_tables import GateTables
+from irnn_tvm.training.gate_tables import GateTables, Table
+from irnn_tvm.training.straight_through import look_up
 
 if TYPE_CHECKING:
     from irnn_tvm.training.simulation import Simulation
@@ -251,18 +253,41 @@ class Rounded(Exact):
                 key = (*self._key(name), "table")
                 found.append(self.sim.function(rounded, functions[i], key, q, outs[i], seen[i]))
             return tuple(found)
-        key = (*self._key("gates"), *names)
-        if key not in self.gates:
-            grids = [self.layer.grid(self.k, self.d, name) for name in names]
-            self.gates[key] = self.sim.gates(key, functions, grids, outs, seen, x.shape[-1] // len(names), x)
-        activated: Tensor = LookUpGates.apply(x, self.gates[key])
+        tables = self.gate_tables(names, functions, x.shape[-1] // len(names), x, outs)
+        activated: Tensor = LookUpGates.apply(x, tables)
         return activated.chunk(len(names), dim=-1)
 
+    def gate_tables(
+        self,
+        names: Sequence[str],
+        functions: Sequence[str],
+        hidden: int,
+        like: Tensor,
+        outs: Sequence[QParams] | None = None,
+    ) -> GateTables:
+        """The tables of the named gates of `hidden` units each; outs: their grids, the functions' own when None."""
+        key = (*self._key("gates"), *names)
+        if key not in self.gates:
+            grids = [self.grid(name) for name in names]
+            seen = [self.layer.seen[self.k][self.d][name] for name in names]
+            outs = outs or [OUTPUTS[function](self.bits) for function in functions]
+            self.gates[key] = self.sim.gates(key, functions, grids, outs, seen, hidden, like)
+        return self.gates[key]
+
     def activate_cell(self, x: Tensor) -> Tensor:
-        cell = self.place.slots["cell state"]
+        table = self.cell_table(x)
+        return look_up(x, table.grid, table.values, table.slopes)
+
+    def cell_table(self, like: Tensor) -> Table:
+        """tanh of the cell state."""
+        cell, out = self.place.slots["cell state"], OUTPUTS["tanh"](self.bits)
         key = self._key("tanh of the cell")
-        return self.sim.function(x, "tanh", key, cell.qparams, OUTPUTS["tanh"](self.bits), cell.root.observer)
+        return self.sim.table("tanh", key, cell.qparams, out, cell.root.observer, like)
+
+    def grid(self, name: str) -> QParams:
+        """Parameters of a point, kept until ranges move."""
+        return self.sim.grid(self._key(name), partial(self.layer.grid, self.k, self.d, name))
 
     def _rounded(self, name: str, x: Tensor) -> tuple[Tensor, QParams]:
         observer = self.layer.seen[self.k][self.d][name]
-        return self.sim.internal(x, self._key(name), observer, lambda: self.layer.grid(self.k, self.d, name))
+        return self.sim.internal(x, self._key(name), observer, partial(self.layer.grid, self.k, self.d, name))
