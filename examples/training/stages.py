@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WIDTHS = ("8/16", "8")
 PIECES = (8, 16, 32)
+AVERAGED = ("activation", "hidden", "gate", "cell")  # classes of tensors, see Variant.quant
 Say = Callable[[str], None]
 
 
@@ -38,10 +39,15 @@ class Variant:
     pieces: int
 
     def quant(self) -> irnn_tvm.QuantConfig:
+        """The widths. With 8 bits everywhere, training takes averages of the batches' extremes for ranges: over the
+        many batches that it sees, the extremes themselves cost the resolution that 8 bits do not have to spare.
+        """
         if self.bits not in WIDTHS:
             raise InputError(f"bits={self.bits!r} is not one of {', '.join(WIDTHS)}")
-        make = irnn_tvm.QuantConfig.int8 if self.bits == "8" else irnn_tvm.QuantConfig
-        return make(pwl_pieces=self.pieces)
+        if self.bits != "8":
+            return irnn_tvm.QuantConfig(pwl_pieces=self.pieces)
+        averages = {f"{name}_observer": "moving_average" for name in AVERAGED} if self.stage == "qat" else {}
+        return irnn_tvm.QuantConfig.int8(pwl_pieces=self.pieces, **averages)
 
     @property
     def folder(self) -> str:

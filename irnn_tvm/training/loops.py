@@ -127,6 +127,35 @@ def lstm_backward(
     return d_h, d_c
 
 
+def lstm_trace(
+    steps: list[int],
+    from_x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    w: Tensor,
+    project: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    middle: Tensor,
+    y: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """A projected LSTM in float: fills gates (pre-activations) ... y, each [T, ...]; returns the last h and c.
+
+    w: w_hh transposed; project: w_hr transposed.
+    """
+    for t in steps:
+        pre = torch.addmm(from_x[t], h, w)
+        gates[t].copy_(pre)
+        i, f, g, o = pre.chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        cells[t].copy_(c)
+        out = torch.sigmoid(o) * torch.tanh(c)
+        middle[t].copy_(out)
+        h = torch.mm(out, project)
+        y[t].copy_(h)
+    return h, c
+
+
 def gru_forward(
     steps: list[int],
     from_x: Tensor,

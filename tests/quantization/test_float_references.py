@@ -11,8 +11,11 @@ from torch import nn
 
 from irnn_tvm.errors import InputError
 from irnn_tvm.nn import GRU
+from irnn_tvm.nn.lstm_recurrence import lstm_form, lstm_weights, run_lstm
+from irnn_tvm.nn.recurrence import Recorder
 from irnn_tvm.quantization.float_gru import trace_gru
 from irnn_tvm.quantization.float_lstm import trace_lstm
+from irnn_tvm.quantization.float_projected_lstm import trace_projected_lstm
 from irnn_tvm.quantization.rules.recurrent import direction_weights, previous
 
 EXACT = 120.0  # dB: float32 rounding in another order
@@ -34,6 +37,28 @@ def test_lstm_trace(bias: bool) -> None:
         before = previous(found.cell, c[d], w.reverse)
         assert sqnr(found.cell, f.sigmoid() * before + i.sigmoid() * g.tanh()) > EXACT
         assert sqnr(found.hidden, o.sigmoid() * found.cell.tanh()) > EXACT
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_projected_lstm_trace(bias: bool) -> None:
+    layer = nn.LSTM(8, 16, proj_size=6, bidirectional=True, bias=bias)
+    x, h, c = torch.randn(7, 3, 8), torch.randn(2, 3, 6), torch.randn(2, 3, 16)
+    y, (h_n, c_n) = layer(x, (h, c))
+    for d in (0, 1):
+        weights, exact = lstm_weights(layer, 0, d), Recorder()
+        run_lstm(lstm_form(layer), weights, x, h[d], c[d], exact)
+        with torch.no_grad():
+            found = trace_projected_lstm(weights, x, h[d], c[d])
+        assert sqnr(y[:, :, 6 * d : 6 * d + 6], found.hidden) > EXACT
+        assert sqnr(h_n[d], found.last_hidden) > EXACT
+        assert sqnr(c_n[d], found.last_cell) > EXACT
+        for name, values in (
+            ("cell state", found.cell),
+            ("before projection", found.middle),
+            *zip([f"gate {gate}" for gate in "ifgo"], found.gates.chunk(4, -1), strict=True),
+        ):
+            steps = exact.seen[name][:: -1 if weights.reverse else 1]
+            assert sqnr(torch.stack(steps), values) > EXACT
 
 
 @pytest.mark.parametrize("reset_after", [True, False])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from irnn_tvm.nn.lstm import LSTM
 from irnn_tvm.nn.lstm_recurrence import LstmForm, LstmWeights, lstm_form, lstm_weights, run_lstm
-from irnn_tvm.nn.recurrence import Exact
+from irnn_tvm.nn.recurrence import Exact, Recorder
 from irnn_tvm.ops.qparams import QParams
+from irnn_tvm.quantization.float_projected_lstm import trace_projected_lstm
 from irnn_tvm.quantization.modules.integer_lstm import IntegerLSTM
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.lstm import LstmOp
@@ -18,6 +20,7 @@ from irnn_tvm.quantization.rules.lstm_general_build import build_direction
 from irnn_tvm.quantization.rules.variant_layer import OPERAND, WIDE, Place, Rounded, VariantLayer
 from irnn_tvm.quantization.slots import Slot
 from irnn_tvm.training.lstm_sequence import LstmGrids, lstm_sequence
+from irnn_tvm.training.sequence import states_before
 
 if TYPE_CHECKING:
     from irnn_tvm.training.simulation import Simulation
@@ -68,8 +71,11 @@ class LstmGeneralLayer(VariantLayer):
         self, k: int, d: int, x: Tensor, states: list[Tensor], hooks: Exact
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         h, c = states
-        if isinstance(hooks, Rounded) and self.form == LstmForm(projected=True, eps=self.form.eps):
-            return self._projected(k, d, x, h, c, hooks)
+        if self.form == LstmForm(projected=True, eps=self.form.eps):
+            if isinstance(hooks, Rounded):
+                return self._projected(k, d, x, h, c, hooks)
+            if isinstance(hooks, Recorder) and not torch.is_grad_enabled():
+                return self._recorded(self.weights[k][d], x, h, c, hooks)
         y, h, c = run_lstm(self.form, self.weights[k][d], x, h, c, hooks)
         return y, (h, c)
 
@@ -92,6 +98,18 @@ class LstmGeneralLayer(VariantLayer):
             from_x, h, c, sim.rows(w.w_hh), grids, w.reverse, gains, w_hr=sim.rows(w.w_hr)
         )
         return y, (y[0] if w.reverse else y[-1], last)
+
+    def _recorded(
+        self, w: LstmWeights, x: Tensor, h: Tensor, c: Tensor, hooks: Recorder
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`run` for observers."""
+        seen = trace_projected_lstm(w, x, h, c)
+        for gate, pre in zip(self.form.gates, seen.gates.chunk(4, dim=-1), strict=True):
+            hooks.seen[f"gate {gate}"] = [pre]
+        hooks.seen |= {CELL: [seen.cell], MIDDLE: [seen.middle], HIDDEN: [seen.hidden]}
+        before = states_before(seen.hidden, h, w.reverse)
+        hooks.operands |= {"ih": [x], "hh": [before], "hr": [seen.middle]}
+        return seen.hidden, (seen.last_hidden, seen.last_cell)
 
     def trace(self, x: Tensor, h0: Tensor | None, c0: Tensor | None, refine: bool) -> None:
         """`trace_layers` of both states."""
