@@ -15,7 +15,7 @@ QUICK = ClassifierSettings(
 STANDARD = ClassifierSettings(
     name="standard",
     float_loop=LoopSettings(epochs=80, learning_rate=5e-3, warmup=100, weight_decay=1e-4),
-    # The rate is the highest that costs the validation part nothing: at 1e-4 two of three seeds lose an utterance there.
+    # At a rate of 1e-4 two of three seeds lose an utterance of the validation part.
     qat_loop=LoopSettings(epochs=8, learning_rate=3e-5, warmup=40, weight_decay=1e-4),
     hidden=HIDDEN,
     batch=16,

@@ -44,15 +44,15 @@ def test_tables_show_figures_sizes_and_origins(accuracy: ModuleType) -> None:
     assert "For comparison, perplexity: 5-gram Kneser-Ney 147.70." in text
     assert "| lstm | 8/16 | 16 | 100.00 |  | 100.40 | 4,000 | 1,000 | 4.00x |" in text
     assert "- lstm, QAT at most 1.005 times float: reached with 8/16 bits 16 pieces" in text
-    assert "- lstm, weights 4 times smaller: reached, 4.00 to 4.00" in text
+    assert "with biases, multipliers and tables 4.00 to 4.00" in text
     assert "Size of the recipe: standard. Seeds: 0. Commits: abc. Data: brown." in text
     assert "Notes: lstm, qat: 300 steps." in text
 
 
 def test_goals_that_are_missed_are_said_to_be(accuracy: ModuleType) -> None:
-    text = accuracy.document([FLOAT, replace(QAT, value=100.6, size_bytes=1001)])
+    text = accuracy.document([FLOAT, replace(QAT, value=100.6, size_bytes=1005)])
     assert "QAT at most 1.005 times float: missed with 8/16 bits 16 pieces" in text
-    assert "weights 4 times smaller: missed, 4.00 to 4.00" in text
+    assert "with biases, multipliers and tables 3.98 to 3.98" in text
 
 
 def test_seeds_are_averaged_and_compared_with_the_same_seeds(accuracy: ModuleType) -> None:
