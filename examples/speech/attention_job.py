@@ -16,7 +16,7 @@ import irnn_tvm
 from irnn_tvm.errors import InputError
 from irnn_tvm.examples.speech.attention_library import KEYS, VALUES, LibraryRecognizer, recognize_all
 from irnn_tvm.examples.speech.batches import longest
-from irnn_tvm.examples.speech.ctc_job import CALIBRATION_BATCHES, GREEDY, RECIPE, CtcJob, observe_steps
+from irnn_tvm.examples.speech.ctc_job import CALIBRATION_BATCHES, GREEDY, RECIPE, CtcJob, qat_config
 from irnn_tvm.examples.speech.data import Data
 from irnn_tvm.examples.speech.error_rate import character_error_rate
 from irnn_tvm.examples.speech.features import FeatureSettings
@@ -169,9 +169,7 @@ class AttentionJob:
             return Parts(encoder, decoder, time.perf_counter() - began)
         torch.manual_seed(self.seed)
         model = copy.deepcopy(model).to(self.device)
-        config = irnn_tvm.QatConfig(
-            quant=variant.quant(), observe_steps=observe_steps(self.corpus, self.network)
-        )
+        config = qat_config(variant.quant(), self.corpus, self.network)
         recordings, call = self.example(model)
         encoder_twin = irnn_tvm.prepare_qat(model.encoder, config, example=recordings)
         decoder_twin = irnn_tvm.prepare_qat(model.decoder, config, example=call)
