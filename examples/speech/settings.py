@@ -97,7 +97,7 @@ STANDARD = Settings(
         batch=8,
     ),
     attention=Network(
-        float_loop=LoopSettings(epochs=15, learning_rate=1e-3, warmup=200, clip=1.0),
+        float_loop=LoopSettings(epochs=35, learning_rate=1e-3, warmup=200, clip=1.0),
         qat_loop=LoopSettings(epochs=2, learning_rate=1e-4, clip=1.0),
         framing=Framing(3, 16),
         hidden=160,
