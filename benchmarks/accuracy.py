@@ -202,14 +202,7 @@ def _goals(metric: str, rows: Sequence[Row]) -> list[str]:
                 value = statistics.fmean(row.value for row in own)
                 (reached if goal.reached(value, reference) else missed).append(f"{bits} bits {pieces} pieces")
             if integer:
-                lines.append(
-                    f"- {model}, {stage.upper()} {goal.text()}: "
-                    + "; ".join(
-                        f"{word} with {', '.join(versions)}"
-                        for word, versions in (("reached", reached), ("missed", missed))
-                        if versions
-                    )
-                )
+                lines.append(f"- {model}, {stage.upper()} {goal.text()}: {_verdict(reached, missed)}")
         sizes = [row.size_bytes for row in rows if row.model == model and row.stage in ("ptq", "qat")]
         if sizes:
             ratios = [base[0].size_bytes / size for size in sizes]
@@ -218,6 +211,14 @@ def _goals(metric: str, rows: Sequence[Row]) -> list[str]:
                 f"tables {min(ratios):.2f} to {max(ratios):.2f}"
             )
     return lines
+
+
+def _verdict(reached: Sequence[str], missed: Sequence[str]) -> str:
+    if not missed:
+        return f"reached by every version measured ({len(reached)})"
+    if not reached:
+        return f"missed by every version measured ({len(missed)})"
+    return f"reached with {', '.join(reached)}; missed with {', '.join(missed)}"
 
 
 def collect(recipes: Iterable[str], options: Options) -> list[Row]:
