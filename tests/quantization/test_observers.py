@@ -87,6 +87,20 @@ def test_histogram_keeps_all_values_while_its_range_grows() -> None:
     assert abs(once.share_outside(-40.0, 40.0) - 0.317) < 0.03
 
 
+@pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e-3, 1.0, 7.0, 1e30])
+def test_histogram_counts_as_numpy_does(scale: float) -> None:
+    torch.manual_seed(0)
+    edges = scale * torch.tensor([0.0, -0.0, 1.0, -1.0, 4.0, -4.0, 3.0])
+    batches = [torch.randn(500) * scale, edges, torch.randn(500, dtype=torch.float64) * scale]
+    histogram = Histogram()
+    for batch in batches:
+        histogram.update(batch)
+    limits = (-histogram.limit, histogram.limit)
+    values = np.concatenate([batch.double().numpy() for batch in batches])
+    expected, _ = np.histogram(values, bins=histogram.counts.size, range=limits)
+    assert (histogram.counts == expected).all()
+
+
 def test_histogram_on_an_integer_grid_counts_saturated_values_at_the_ends() -> None:
     histogram = Histogram()
     histogram.update(torch.tensor([-50.0, 0.3, 0.3, 50.0, 50.0]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 BINS_PER_SIDE = 2048
+TINY = 1e-30  # the reciprocal of a bin's width may be infinite in float32 below
 
 
 class Histogram:
@@ -23,19 +25,30 @@ class Histogram:
 
     def update(self, values: Tensor) -> None:
         """Adds the values of a finite float tensor of any shape."""
-        data = values.detach().double().reshape(-1).cpu().numpy()
-        if data.size == 0:
+        data = values.detach().reshape(-1)
+        if data.dtype != torch.float64:
+            data = data.float()
+        if data.numel() == 0:
             return
-        amax = float(np.abs(data).max())
+        amax = float(data.abs().max())
         if amax == 0.0 and self.limit == 0.0:
-            self.zeros += data.size
+            self.zeros += data.numel()
             return
         if self.limit == 0.0:
             self.limit = float(2.0 ** np.ceil(np.log2(amax)))
             self.counts[BINS_PER_SIDE] += self.zeros
         while amax > self.limit:
             self._double()
-        self.counts += np.histogram(data, bins=self.counts.size, range=(-self.limit, self.limit))[0]
+        if self.limit < TINY:
+            data = data.double()
+        # The width of a bin is a power of two, so that the quotient is exact; the last bin holds its upper end as well.
+        bins = (
+            (data * (BINS_PER_SIDE / self.limit))
+            .floor_()
+            .add_(BINS_PER_SIDE)
+            .clamp_(max=self.counts.size - 1)
+        )
+        self.counts += torch.bincount(bins.to(torch.int64), minlength=self.counts.size).cpu().numpy()
 
     def _double(self) -> None:
         merged = self.counts.reshape(-1, 2).sum(axis=1)
