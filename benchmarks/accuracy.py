@@ -39,9 +39,8 @@ REMARKS = {
     "language_model": "A step of QAT is a batch of 1,120 words. QAT goes on training, and on the whole "
     "vocabulary where the float network saw samples of it: that alone can lower the perplexity a little.",
     "japanese_vowels": "One of the 370 test utterances is 0.27 points.",
-    "speech": "With 8 bits everywhere, PTQ takes the cell states' extremes for their ranges, and a few cells count "
-    "through a recording: that is the whole loss (with 16-bit cells alone there is none). QAT leaves 0.5 % of the cell "
-    "states' values out of the range.",
+    "speech": "With 8 bits everywhere, PTQ takes the cell states' extremes for their ranges; a few cells count through "
+    "a recording and take the resolution from all others. QAT leaves 0.5 % of the values out of that range.",
     "activity": "One of the 2,996 test windows is 0.03 points.",
 }
 NETWORKS: dict[str, tuple[str, ...]] = {

@@ -1,4 +1,7 @@
-"""One direction of a float LSTM layer, written out so that calibration can see every gate."""
+"""One direction of a float LSTM layer, so that observers can see every gate.
+
+The loop is compiled: training looks at every batch while it observes, and torch's own kernels show outputs alone.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from irnn_tvm.training.loops import compiled, lstm_trace
+from irnn_tvm.training.sequence import order
+
 
 @dataclass(frozen=True)
 class LstmTrace:
-    """gates [T, B, 4H]: pre-activations in torch's order i, f, g, o. cell, hidden [T, B, H]: after each step.
+    """gates [T, B, 4H]: pre-activations in torch's order i, f, g, o. cell [T, B, H], hidden [T, B, P]: after each step.
 
-    All in input order, also for the reverse direction; last_hidden and last_cell [B, H] are the final state.
+    middle [T, B, H]: what is projected; hidden itself without a projection. All in input order, also for the reverse
+    direction; last_hidden [B, P] and last_cell [B, H] are the final state.
     """
 
     gates: Tensor
     cell: Tensor
+    middle: Tensor
     hidden: Tensor
     last_hidden: Tensor
     last_cell: Tensor
@@ -32,20 +40,17 @@ def trace_lstm(
     b_ih: Tensor | None,
     b_hh: Tensor | None,
     reverse: bool,
+    w_hr: Tensor | None = None,
 ) -> LstmTrace:
-    """x [T, B, X], h and c [B, H], w_ih [4H, X], w_hh [4H, H], biases [4H]."""
+    """x [T, B, X], h [B, P], c [B, H], w_ih [4H, X], w_hh [4H, P], biases [4H]; w_hr [P, H], or P is H."""
     from_x = F.linear(x, w_ih, b_ih)
-    steps = x.shape[0]
-    gates, cells, hiddens = [], [], []
-    for t in range(steps - 1, -1, -1) if reverse else range(steps):
-        pre = from_x[t] + F.linear(h, w_hh, b_hh)
-        i, f, g, o = pre.chunk(4, dim=-1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        h = torch.sigmoid(o) * torch.tanh(c)
-        gates.append(pre)
-        cells.append(c)
-        hiddens.append(h)
-    order = -1 if reverse else 1
-    return LstmTrace(
-        torch.stack(gates[::order]), torch.stack(cells[::order]), torch.stack(hiddens[::order]), h, c
+    steps, batch, rows = from_x.shape
+    gates = torch.empty_like(from_x)
+    cell, middle = from_x.new_empty((2, steps, batch, rows // 4)).unbind(0)
+    hidden = middle if w_hr is None else from_x.new_empty((steps, batch, w_hr.shape[0]))
+    bias = from_x.new_zeros(rows) if b_hh is None else b_hh
+    project = None if w_hr is None else w_hr.t()
+    last = compiled(lstm_trace)(
+        order(steps, reverse), from_x, h, c, w_hh.t(), bias, project, gates, cell, middle, hidden
     )
+    return LstmTrace(gates, cell, middle, hidden, *last)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.training.gate_tables import GateTables
-from irnn_tvm.training.loops import compiled, gru_backward, gru_forward
-from irnn_tvm.training.sequence import gain_gradient, inside, levels, order, rounded, sane, states_before
+from irnn_tvm.training.loops import compiled, gru_backward, gru_forward, on_grid
+from irnn_tvm.training.sequence import gain_gradient, inside, levels, order, sane, states_before
 from irnn_tvm.training.straight_through import round_to_grid
 
 
@@ -100,7 +100,7 @@ class _GruSequence(torch.autograd.Function):
         rz = from_x.new_empty((steps, batch, 2 * hidden))
         inner_raw, inner, n, states, y = from_x.new_empty((5, steps, batch, hidden)).unbind(0)
         bias = torch.cat((torch.zeros_like(bias_hn), torch.zeros_like(bias_hn), bias_hn))
-        ctx.copy0 = copy = rounded(h0, grids.copy)
+        ctx.copy0 = copy = on_grid(h0, levels(grids.copy))
         tables = [[g.values, g.inverse, g.offset, g.base] for g in (grids.rz, grids.n)]
         h = compiled(gru_forward)(
             order(steps, reverse), from_x, h0, copy, w_hh.t(), bias, *tables, float(grids.n.last), levels(grids.inner),

@@ -133,26 +133,28 @@ def lstm_trace(
     h: Tensor,
     c: Tensor,
     w: Tensor,
-    project: Tensor,
+    bias: Tensor,
+    project: Tensor | None,
     gates: Tensor,
     cells: Tensor,
     middle: Tensor,
     y: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """A projected LSTM in float: fills gates (pre-activations) ... y, each [T, ...]; returns the last h and c.
+    """An LSTM in float: fills gates (pre-activations) ... y, each [T, ...]; returns the last h and c.
 
-    w: w_hh transposed; project: w_hr transposed.
+    w: w_hh transposed; bias: b_hh; project: w_hr transposed, without which y is `middle`.
     """
     for t in steps:
-        pre = torch.addmm(from_x[t], h, w)
+        pre = from_x[t] + torch.addmm(bias, h, w)
         gates[t].copy_(pre)
         i, f, g, o = pre.chunk(4, 1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         cells[t].copy_(c)
-        out = torch.sigmoid(o) * torch.tanh(c)
-        middle[t].copy_(out)
-        h = torch.mm(out, project)
-        y[t].copy_(h)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        middle[t].copy_(h)
+        if project is not None:
+            h = torch.mm(h, project)
+            y[t].copy_(h)
     return h, c
 
 

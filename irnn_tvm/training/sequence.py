@@ -1,4 +1,4 @@
-"""What the recurrences share: rounding outside of autograd, masks of what is clipped, states moved by a step."""
+"""What the recurrences share: masks of what is clipped, states moved by a step."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ import torch
 from torch import Tensor
 
 from irnn_tvm.ops.qparams import QParams
-
-
-def rounded(x: Tensor, q: QParams) -> Tensor:
-    """x on the grid q, outside of autograd."""
-    low, high = q.qmin - q.zero_point, q.qmax - q.zero_point
-    return x.mul(1.0 / q.scale).add_(0.5).floor_().clamp_(low, high).mul_(q.scale)
 
 
 def sane(*tensors: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -15,8 +15,8 @@ from irnn_tvm.nn.lstm_recurrence import lstm_form, lstm_weights, run_lstm
 from irnn_tvm.nn.recurrence import Recorder
 from irnn_tvm.quantization.float_gru import trace_gru
 from irnn_tvm.quantization.float_lstm import trace_lstm
-from irnn_tvm.quantization.float_projected_lstm import trace_projected_lstm
-from irnn_tvm.quantization.rules.recurrent import direction_weights, previous
+from irnn_tvm.quantization.rules.recurrent import direction_weights
+from irnn_tvm.training.sequence import states_before
 
 EXACT = 120.0  # dB: float32 rounding in another order
 
@@ -34,7 +34,7 @@ def test_lstm_trace(bias: bool) -> None:
         last = 0 if w.reverse else -1
         assert torch.equal(found.cell[last], found.last_cell)
         i, f, g, o = found.gates.chunk(4, -1)
-        before = previous(found.cell, c[d], w.reverse)
+        before = states_before(found.cell, c[d], w.reverse)
         assert sqnr(found.cell, f.sigmoid() * before + i.sigmoid() * g.tanh()) > EXACT
         assert sqnr(found.hidden, o.sigmoid() * found.cell.tanh()) > EXACT
 
@@ -45,10 +45,9 @@ def test_projected_lstm_trace(bias: bool) -> None:
     x, h, c = torch.randn(7, 3, 8), torch.randn(2, 3, 6), torch.randn(2, 3, 16)
     y, (h_n, c_n) = layer(x, (h, c))
     for d in (0, 1):
-        weights, exact = lstm_weights(layer, 0, d), Recorder()
-        run_lstm(lstm_form(layer), weights, x, h[d], c[d], exact)
-        with torch.no_grad():
-            found = trace_projected_lstm(weights, x, h[d], c[d])
+        w, exact = lstm_weights(layer, 0, d), Recorder()
+        run_lstm(lstm_form(layer), w, x, h[d], c[d], exact)
+        found = trace_lstm(x, h[d], c[d], w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.reverse, w.w_hr)
         assert sqnr(y[:, :, 6 * d : 6 * d + 6], found.hidden) > EXACT
         assert sqnr(h_n[d], found.last_hidden) > EXACT
         assert sqnr(c_n[d], found.last_cell) > EXACT
@@ -57,7 +56,7 @@ def test_projected_lstm_trace(bias: bool) -> None:
             ("before projection", found.middle),
             *zip([f"gate {gate}" for gate in "ifgo"], found.gates.chunk(4, -1), strict=True),
         ):
-            steps = exact.seen[name][:: -1 if weights.reverse else 1]
+            steps = exact.seen[name][:: -1 if w.reverse else 1]
             assert sqnr(torch.stack(steps), values) > EXACT
 
 
@@ -72,7 +71,7 @@ def test_gru_trace(reset_after: bool, bias: bool) -> None:
         assert sqnr(y[:, :, 16 * d : 16 * d + 16], found.hidden) > EXACT
         assert sqnr(h_n[d], found.last) > EXACT
         r, z, n = found.gates.chunk(3, -1)
-        before = previous(found.hidden, h[d], w.reverse)
+        before = states_before(found.hidden, h[d], w.reverse)
         assert sqnr(found.hidden, (1 - z.sigmoid()) * n.tanh() + z.sigmoid() * before) > EXACT
         if not reset_after:
             assert sqnr(found.inner, r.sigmoid() * before) > EXACT

@@ -9,6 +9,7 @@ from torch import nn
 
 import irnn_tvm
 from irnn_tvm.examples.language_model.model import VARIANTS, LanguageModel
+from irnn_tvm.examples.speech.model import AttentionEncoder, CtcModel, DecoderStep
 from irnn_tvm.examples.training.classification import VARIANTS as CLASSIFIERS
 from irnn_tvm.examples.training.classification import SequenceClassifier
 
@@ -25,9 +26,24 @@ def classifier(variant: str) -> tuple[nn.Module, list[object]]:
     return model, job(variant).calibration(model)
 
 
+def speech(part: str) -> tuple[nn.Module, list[object]]:
+    if part == "ctc":
+        return CtcModel(6, 5, 8, 2, 0.0).eval(), [torch.randn(BATCH, STEPS, 6) for _ in range(2)]
+    if part == "encoder":
+        return AttentionEncoder(6, 8, 2, 0.0, 0, 4).eval(), [torch.randn(BATCH, STEPS, 6) for _ in range(2)]
+    sizes = ((BATCH, 7), (BATCH, 7), (BATCH, 16), (BATCH, STEPS, 4), (BATCH, STEPS, 16))
+    lengths = torch.full((BATCH,), STEPS, dtype=torch.int32)
+    call = (torch.ones(BATCH, 1, dtype=torch.int64), *(torch.randn(size) for size in sizes), lengths)
+    return DecoderStep(5, 3, 7, 16, 4, 0.0).eval(), [call, call]
+
+
 @pytest.mark.parametrize(
     ("make", "variant"),
-    [*((language_model, v) for v in VARIANTS), *((classifier, v) for v in CLASSIFIERS)],
+    [
+        *((language_model, v) for v in VARIANTS),
+        *((classifier, v) for v in CLASSIFIERS),
+        *((speech, part) for part in ("ctc", "encoder", "decoder")),
+    ],
 )
 def test_matrices(make: Callable[[str], tuple[nn.Module, list[object]]], variant: str) -> None:
     torch.manual_seed(0)

@@ -29,7 +29,6 @@ from irnn_tvm.quantization.rules.recurrent import (
     int32,
     joint_bias,
     layered_state,
-    previous,
     reads,
     statistics_of,
     time_major,
@@ -38,6 +37,7 @@ from irnn_tvm.quantization.rules.recurrent import (
 from irnn_tvm.quantization.slots import Slot, Value, affine_qparams, symmetric_qparams
 from irnn_tvm.quantization.tables import FLAT, OUTPUTS
 from irnn_tvm.training.gru_sequence import GruGrids, gru_sequence, gru_sequence_reset_before
+from irnn_tvm.training.sequence import states_before
 
 if TYPE_CHECKING:
     from irnn_tvm.training.simulation import Simulation
@@ -101,7 +101,7 @@ class GruLayer(Layer):
                 h = h0[index] if h0 is not None else x.new_zeros(x.shape[1], self.module.hidden_size)
                 found = trace_gru(x, h, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.reverse, self.reset_after)
                 if refine:
-                    self._refine(k, d, found, previous(found.hidden, h, w.reverse))
+                    self._refine(k, d, found, states_before(found.hidden, h, w.reverse))
                 else:
                     self._show(k, d, found, h if h0 is not None else None)
                 outputs.append(found.hidden)

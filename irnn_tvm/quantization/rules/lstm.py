@@ -27,7 +27,6 @@ from irnn_tvm.quantization.rules.recurrent import (
     joint_bias,
     layered_state,
     only_indexed,
-    previous,
     reads,
     statistics_of,
     time_major,
@@ -35,6 +34,7 @@ from irnn_tvm.quantization.rules.recurrent import (
 from irnn_tvm.quantization.slots import Slot, Value
 from irnn_tvm.quantization.tables import FLAT, OUTPUTS
 from irnn_tvm.training.lstm_sequence import LstmGrids, lstm_sequence
+from irnn_tvm.training.sequence import states_before
 
 if TYPE_CHECKING:
     from irnn_tvm.training.simulation import Simulation
@@ -88,7 +88,7 @@ class LstmLayer(Layer):
                 if not refine:
                     self._show(k, d, found, h if h0 is not None else None, c if c0 is not None else None)
                 elif (moments := self.seen_h[k][d]) is not None:
-                    moments.update(previous(found.hidden, h, w.reverse), self.hidden[k].qparams, 1)
+                    moments.update(states_before(found.hidden, h, w.reverse), self.hidden[k].qparams, 1)
                 outputs.append(found.hidden)
                 index += 1
             x = torch.cat(outputs, dim=-1)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from irnn_tvm.nn.lstm import LSTM
 from irnn_tvm.nn.lstm_recurrence import LstmForm, LstmWeights, lstm_form, lstm_weights, run_lstm
 from irnn_tvm.nn.recurrence import Exact, Recorder
 from irnn_tvm.ops.qparams import QParams
-from irnn_tvm.quantization.float_projected_lstm import trace_projected_lstm
+from irnn_tvm.quantization.float_lstm import trace_lstm
 from irnn_tvm.quantization.modules.integer_lstm import IntegerLSTM
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.lstm import LstmOp
@@ -74,7 +73,7 @@ class LstmGeneralLayer(VariantLayer):
         if self.form == LstmForm(projected=True, eps=self.form.eps):
             if isinstance(hooks, Rounded):
                 return self._projected(k, d, x, h, c, hooks)
-            if isinstance(hooks, Recorder) and not torch.is_grad_enabled():
+            if isinstance(hooks, Recorder):
                 return self._recorded(self.weights[k][d], x, h, c, hooks)
         y, h, c = run_lstm(self.form, self.weights[k][d], x, h, c, hooks)
         return y, (h, c)
@@ -103,7 +102,7 @@ class LstmGeneralLayer(VariantLayer):
         self, w: LstmWeights, x: Tensor, h: Tensor, c: Tensor, hooks: Recorder
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """`run` for observers."""
-        seen = trace_projected_lstm(w, x, h, c)
+        seen = trace_lstm(x, h, c, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.reverse, w.w_hr)
         for gate, pre in zip(self.form.gates, seen.gates.chunk(4, dim=-1), strict=True):
             hooks.seen[f"gate {gate}"] = [pre]
         hooks.seen |= {CELL: [seen.cell], MIDDLE: [seen.middle], HIDDEN: [seen.hidden]}

@@ -241,13 +241,6 @@ def layered_state(module: Any, state: Tensor) -> Tensor:
     return state if state.dim() == 3 else state.unsqueeze(1)
 
 
-def previous(hidden: Tensor, first: Tensor, reverse: bool) -> Tensor:
-    """The state that each step reads: hidden [T, B, H] (after each step, in input order) moved by one step."""
-    if reverse:
-        return torch.cat((hidden[1:], first.unsqueeze(0)))
-    return torch.cat((first.unsqueeze(0), hidden[:-1]))
-
-
 def statistics_of(moments: Moments | None, weight: Tensor) -> Statistics | None:
     """What rounding of the float weights [N, K] may use; None for plain rounding."""
     return moments.statistics(float_array(weight)) if moments is not None else None
