@@ -186,7 +186,7 @@ def narrow(job: Job, model: nn.Module, base: Variant, say: Say = print) -> list[
     """The third table: post-training quantization with one setting changed, measured with the built library."""
     outcomes = []
     for change, settings in {f"{base.bits} bits, {base.pieces} pieces": {}, **NARROWER}.items():
-        config = replace(base.quant(), **settings)
+        config = replace(job.quant_config(base), **settings)
         integer = irnn_tvm.quantize(model.cpu(), job.calibration(model.cpu()), config)
         outcomes.append(Outcome("one setting changed", change, job.library_value(job.build(integer))))
         say(f"{outcomes[-1].table}: {change}: {outcomes[-1].value:.4f}")
@@ -196,7 +196,7 @@ def narrow(job: Job, model: nn.Module, base: Variant, say: Say = print) -> list[
 def observed_twin(job: Job, model: nn.Module, variant: Variant) -> QatModel:
     """A twin without training: what post-training quantization with nearest rounding gives."""
     batches = job.calibration(model)
-    twin = irnn_tvm.prepare_qat(model, job.qat_config(variant.quant()), batches[0])
+    twin = irnn_tvm.prepare_qat(model, job.qat_config(job.quant_config(variant)), batches[0])
     for batch in batches:
         twin.observe(tuple(flatten_tensors(batch if isinstance(batch, tuple) else (batch,))))
     twin.eval()

@@ -38,8 +38,9 @@ def build(call: Any) -> Any:
         "table_shift",
         "mult",
         "shift",
+        "out_zp",
     )
-    q_zp, k_zp, q_mult, k_mult, pre_shift, pre_zp, pre_bits, table_shift, mult, shift = (
+    q_zp, k_zp, q_mult, k_mult, pre_shift, pre_zp, pre_bits, table_shift, mult, shift, out_zp = (
         attr(call, n) for n in names
     )
     bits = attr(call, "out_bits")
@@ -64,7 +65,9 @@ def build(call: Any) -> Any:
                     pre = fp.i32(fp.rescale(left + right, pre_shift, pre_zp, pre_bits))
                     value = fp.pwl(scratch, table, None, pieces, table_shift, pre, 8)
                     T.buffer_store(acc, acc[0] + fp.i32(weight[h]) * fp.i32(value), [0])
-                T.buffer_store(y, fp.rescale(fp.i64(acc[0]) * fp.const64(mult), shift, 0, bits), [vb, vi, vj])
+                T.buffer_store(
+                    y, fp.rescale(fp.i64(acc[0]) * fp.const64(mult), shift, out_zp, bits), [vb, vi, vj]
+                )
     return kern.result
 
 

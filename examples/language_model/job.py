@@ -21,7 +21,7 @@ from irnn_tvm.examples.language_model.train_float import train_float
 from irnn_tvm.examples.training import command
 from irnn_tvm.examples.training.loop import LoopSettings
 from irnn_tvm.examples.training.results import Results
-from irnn_tvm.examples.training.stages import Say, add_baseline, choose, run_stages
+from irnn_tvm.examples.training.stages import Say, Variant, add_baseline, choose, run_stages
 from irnn_tvm.runtime import Library
 
 RECIPE = "language_model"
@@ -94,6 +94,9 @@ class LanguageModelJob:
 
     def qat_loop(self) -> LoopSettings:
         return self.settings.qat_loop
+
+    def quant_config(self, variant: Variant) -> irnn_tvm.QuantConfig:
+        return variant.quant()
 
     def qat_config(self, quant: irnn_tvm.QuantConfig) -> irnn_tvm.QatConfig:
         return irnn_tvm.QatConfig(quant=quant, observe_steps=self.settings.observe_steps)

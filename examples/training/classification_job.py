@@ -23,7 +23,7 @@ from irnn_tvm.examples.training.classification import (
 )
 from irnn_tvm.examples.training.loop import LoopSettings, fit
 from irnn_tvm.examples.training.results import Results
-from irnn_tvm.examples.training.stages import Say, add_baseline, run_stages
+from irnn_tvm.examples.training.stages import Say, Variant, add_baseline, run_stages
 from irnn_tvm.runtime import Library
 
 
@@ -89,6 +89,9 @@ class ClassificationJob:
 
     def qat_loop(self) -> LoopSettings:
         return self.settings.qat_loop
+
+    def quant_config(self, variant: Variant) -> irnn_tvm.QuantConfig:
+        return variant.quant()
 
     def qat_config(self, quant: irnn_tvm.QuantConfig) -> irnn_tvm.QatConfig:
         return irnn_tvm.QatConfig(quant=quant, observe_steps=self.settings.observe_steps)

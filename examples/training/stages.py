@@ -91,6 +91,9 @@ class Job(Protocol):
     def qat_loop(self) -> LoopSettings:
         """The schedule of quantization-aware training."""
 
+    def quant_config(self, variant: Variant) -> irnn_tvm.QuantConfig:
+        """Widths and observers of both stages: `variant.quant()`, unless the recipe knows better."""
+
     def qat_config(self, quant: irnn_tvm.QuantConfig) -> irnn_tvm.QatConfig:
         """The phases of quantization-aware training."""
 
@@ -139,7 +142,7 @@ def integer_model(
     """The integer model of a variant, the seconds of training, and a note for its row."""
     if variant.stage == "ptq":
         began = time.perf_counter()
-        integer = irnn_tvm.quantize(model.cpu(), job.calibration(model.cpu()), variant.quant())
+        integer = irnn_tvm.quantize(model.cpu(), job.calibration(model.cpu()), job.quant_config(variant))
         return integer, time.perf_counter() - began, ""
     twin, progress = trained_twin(job, model, variant, folder, resume, say)
     return irnn_tvm.convert(twin), progress.seconds, f"{progress.steps} steps"
@@ -153,7 +156,7 @@ def trained_twin(
         raise InputError(f"stage={variant.stage!r} is not ptq or qat")
     torch.manual_seed(job.seed)
     example = job.calibration(model.to(job.device))[0]
-    twin = irnn_tvm.prepare_qat(model, job.qat_config(variant.quant()), example)
+    twin = irnn_tvm.prepare_qat(model, job.qat_config(job.quant_config(variant)), example)
     progress = fit(
         job.qat_task(model),
         twin,

@@ -110,6 +110,7 @@ def _additive_scores(call: Any, what: str) -> None:
     if score > v.INT32:
         raise AccumulatorOverflowError(f"{what}: a score can reach {score}, int32 holds {v.INT32}")
     v._wide(score * int(v._mult(v._int(call, "mult"), what)), v._int(call, "shift"), what)
+    v._zero_point(v._int(call, "out_bits"), v._int(call, "out_zp"), what)
 
 
 CHECKS: dict[str, Callable[[Any, str], None]] = {

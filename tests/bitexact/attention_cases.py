@@ -75,7 +75,7 @@ ADDITIVE_SCORES: dict[str, Mapping[str, Any]] = {
     "16-8-pre8": dict(b=2, tq=3, tk=9, h=17, k=8, pre=8),
     "one-query-one-key": dict(b=40, tq=1, tk=1, h=6),
     "one-feature": dict(b=2, tq=5, tk=13, h=1),
-    "to8": dict(b=3, tq=4, tk=7, h=33, to=8),
+    "to8": dict(b=3, tq=4, tk=7, h=33, to=8, out_zp=-101),
     "pieces8": dict(b=2, tq=3, tk=11, h=12, pieces=8),
     "saturating": dict(b=2, tq=3, tk=11, h=12, gain=64.0),
 }

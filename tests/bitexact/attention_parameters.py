@@ -122,6 +122,7 @@ def _additive_scores(
     k: int = 16,
     pre: int = 16,
     to: int = 16,
+    out_zp: int = 0,
     pieces: int = 32,
     gain: float = 1.0,
 ) -> Arguments:
@@ -140,7 +141,7 @@ def _additive_scores(
             "k_mult": int(k_mult),
         },
         **{"pre_shift": pre_shift, "pre_zp": grid.zero_point, "pre_bits": pre, "table_shift": table.shift},
-        **{"mult": int(mult), "shift": shift, "out_bits": to},
+        **{"mult": int(mult), "shift": shift, "out_zp": out_zp, "out_bits": to},
     }
     constants: dict[str, torch.Tensor] = {"weight": _weights(rng, (h,)), "table": _tensor(table.table, 16)}
     return Arguments({"q": Input((b, tq, h), q), "k": Input((b, tk, h), k)}, constants, numbers)

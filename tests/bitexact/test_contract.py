@@ -152,6 +152,8 @@ CHANGES: list[tuple[str, Change, type[Exception], str]] = [
     ("additive_scores-16-16", number(q_mult=0), REFUSED, "multiplier"),
     ("additive_scores-16-16", number(pre_shift=0), REFUSED, "shift 0"),
     ("additive_scores-16-16", number(k_zp=1), REFUSED, "zero point 1 is not supported for int16"),
+    ("additive_scores-16-16", number(out_zp=1), REFUSED, "zero point 1 is not supported for int16"),
+    ("additive_scores-to8", number(out_zp=128), REFUSED, "zero point 128"),
     (
         "additive_scores-16-16",
         constant("table", lambda t: STEEP.expand_as(t)),

@@ -184,7 +184,12 @@ def attention(draw: Any) -> dict[str, Any]:
 def additive_scores(draw: Any) -> dict[str, Any]:
     widths = {name: draw(NARROW) for name in ("q", "k", "pre", "to")}
     sizes = {"b": draw(st.integers(1, 3)), "tq": draw(st.integers(1, 5)), "tk": draw(SIZES), "h": draw(SIZES)}
-    return {"gain": 2.0 ** draw(st.integers(-2, 5)), **widths, **sizes}
+    return {
+        "gain": 2.0 ** draw(st.integers(-2, 5)),
+        "out_zp": draw(zero_point(widths["to"])),
+        **widths,
+        **sizes,
+    }
 
 
 @st.composite

@@ -211,7 +211,7 @@ def test_additive_scores() -> None:
     mult, shift = multiplier(0.3)
     got = ops.additive_scores(
         q, k, w, torch.from_numpy(table.table.copy()), 11, 0, int(q_mult), int(k_mult), pre_shift, 0, 16, table.shift,
-        int(mult), shift, 16,
+        int(mult), shift, 0, 16,
     )  # fmt: skip
     for b in range(2):
         for i in range(3):

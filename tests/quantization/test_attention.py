@@ -35,6 +35,14 @@ def x(*shape: int) -> Tensor:
     return torch.randn(*shape)
 
 
+def one_sided(attention: AdditiveAttention) -> AdditiveAttention:
+    """Sharp scores that are hardly ever negative, as those of a network that points at one place after the other."""
+    with torch.no_grad():
+        attention.score.copy_(3.0 * attention.score.abs() + 1.0)
+        attention.query_projection.bias.add_(1.0)
+    return attention
+
+
 def lengths(b: int, most: int) -> Tensor:
     return torch.randint(1, most + 1, (b,))
 
@@ -119,6 +127,10 @@ MODELS: dict[str, tuple[Callable[[], Call], Callable[[], tuple[Tensor, ...]]]] =
     "additive-without-lengths": (
         lambda: Call(lambda m, q, k, v: m.a(q, k, v), a=AdditiveAttention(5, 6, 4)),
         lambda: (x(16, 3, 5), x(16, 9, 6), x(16, 9, 7)),
+    ),
+    "additive-one-sided-scores": (
+        lambda: Call(lambda m, q, k: m.a(q, k), a=one_sided(AdditiveAttention(5, 6, 8))),
+        lambda: (x(16, 3, 5), x(16, 40, 6)),
     ),
     "additive-one-feature": (
         lambda: Call(lambda m, q, k: m.a(q, k)[0], a=AdditiveAttention(1, 1, 1)),

@@ -52,6 +52,20 @@ class Cross(nn.Module):
         return self.out(torch.cat((self.project(context), past), -1)), weights
 
 
+class Pointing(nn.Module):
+    """Additive attention with sharp scores that are hardly ever negative: their 8-bit grid needs its zero point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.out = irnn_tvm.nn.AdditiveAttention(7, 7, 8), nn.Linear(7, 3)
+        with torch.no_grad():
+            self.attention.score.copy_(3.0 * self.attention.score.abs() + 1.0)
+            self.attention.query_projection.bias.add_(1.0)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.out(self.attention(x, x, lengths=lengths)[0])
+
+
 class Scores(nn.Module):
     """Products, masked_fill and softmax written out."""
 
@@ -76,5 +90,6 @@ ATTENTION: dict[str, tuple[Callable[[], nn.Module], Callable[[int, int], tuple[A
         Cross,
         lambda b, t: (torch.randn(b, t, 7), torch.randn(b, 11, 5), torch.randint(0, 12, (b,))),
     ),
+    "pointing": (Pointing, _padded(7)),
     "attention-by-hand": (Scores, _padded(7)),
 }

@@ -164,4 +164,4 @@ class AdditiveAttentionOp(Op):
         shape = emitter.buffer(f"{self.label}_tanh", torch.from_numpy(table.table.copy()))
         return emitter.call("additive_scores", q, k, weight, shape, qq.zero_point, kq.zero_point, int(q_mult[0]),
                             int(k_mult[0]), pre_shift, grid.zero_point, grid.bits, table.shift, int(mult[0]), shift,
-                            self.scores.qparams.bits)  # fmt: skip
+                            self.scores.qparams.zero_point, self.scores.qparams.bits)  # fmt: skip
