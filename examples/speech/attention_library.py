@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from irnn_tvm.errors import InputError
 from irnn_tvm.examples.speech import attention_decoding
 from irnn_tvm.examples.speech.batches import Batch
-from irnn_tvm.examples.speech.task import character_limit
+from irnn_tvm.examples.speech.task import IGNORED, character_limit, teacher
 from irnn_tvm.examples.speech.text import decode
 from irnn_tvm.ops.qparams import multiplier
 from irnn_tvm.runtime import Library
@@ -76,15 +77,27 @@ class LibraryRecognizer:
     def __call__(self, features: NDArray[np.float32], width: int = 1) -> str:
         """The text of stacked features [T, F]; width: of the beam, 1 for the best character each time."""
         memory = self.remember(features)
-        start = [
-            np.full(tuple(int(n) for n in tensor.shape), tensor.zero_point, tensor.dtype)
-            for tensor in self._states
-        ]
-        step = self._step(memory)
+        start, step = self._start(), self._step(memory)
         limit = character_limit(int(memory.lengths[0]))
         if width == 1:
             return decode(attention_decoding.greedy(step, start, limit))
         return decode(attention_decoding.beam_search(step, start, limit, width))
+
+    def predict(self, features: NDArray[np.float32], characters: list[int]) -> list[int]:
+        """The best next character after each of `characters`, whatever it predicted before."""
+        state, step = self._start(), self._step(self.remember(features))
+        best = []
+        for character in characters:
+            logits, state = step(character, state)
+            best.append(int(np.argmax(logits)))
+        return best
+
+    def _start(self) -> list[Array]:
+        """The state before the first character: zeros."""
+        return [
+            np.full(tuple(int(n) for n in tensor.shape), tensor.zero_point, tensor.dtype)
+            for tensor in self._states
+        ]
 
     def remember(self, features: NDArray[np.float32]) -> Memory:
         """Runs the encoder; the rest of the decoder's fixed memory is filled with zero points."""
@@ -116,3 +129,15 @@ class LibraryRecognizer:
 def recognize_all(recognizer: LibraryRecognizer, batches: list[Batch], width: int = 1) -> list[str]:
     """The texts of all recordings, in the batches' order."""
     return [recognizer(row, width) for batch in batches for row in batch.features.numpy()]
+
+
+def predict_all(recognizer: LibraryRecognizer, batches: list[Batch]) -> float:
+    """Share, in per cent, of next characters that are wrong when those before are right."""
+    wrong = total = 0
+    for batch in batches:
+        for row, before, after in zip(batch.features.numpy(), *teacher(batch), strict=True):
+            known = after != IGNORED
+            best = torch.tensor(recognizer.predict(row, before[known].tolist()))
+            wrong += int((best != after[known]).sum())
+            total += int(known.sum())
+    return 100.0 * wrong / total
