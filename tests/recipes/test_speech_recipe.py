@@ -10,22 +10,26 @@ import torch
 
 from irnn_tvm.errors import InputError
 from irnn_tvm.examples.speech import corpus, recipe
-from irnn_tvm.examples.speech.attention_job import AttentionJob, build_model
-from irnn_tvm.examples.speech.attention_library import rescaler
-from irnn_tvm.examples.speech.batches import Framing, Masking
+from irnn_tvm.examples.speech.attention_decoding import greedy
+from irnn_tvm.examples.speech.attention_job import METRICS, AttentionJob, build_model
+from irnn_tvm.examples.speech.attention_library import LibraryRecognizer, rescaler
+from irnn_tvm.examples.speech.batches import Batch, Framing, Masking
 from irnn_tvm.examples.speech.ctc_job import BEAM, GREEDY, CtcJob, library_logits
 from irnn_tvm.examples.speech.data import Data
 from irnn_tvm.examples.speech.settings import QUICK, Settings
 from irnn_tvm.examples.speech.task import (
     CELL_PENALTY,
     AttentionTask,
+    character_limit,
     decode_one,
     evaluation_batches,
     excess,
     float_logits,
     last_cells,
+    predict,
     recognize,
 )
+from irnn_tvm.examples.speech.text import BLANK, encode
 from irnn_tvm.examples.training import command
 from irnn_tvm.examples.training.loop import LoopSettings
 from irnn_tvm.examples.training.results import Results
@@ -111,7 +115,7 @@ def test_attention_from_float_to_libraries(tmp_path: Path) -> None:
     results = Results(tmp_path / "rows.jsonl")
     job.run([PTQ, QAT], results, tmp_path / "work", say=silent)
     values = {(row.stage, row.metric): row.value for row in results.rows.values()}
-    assert len(values) == 6
+    assert len(values) == 3 * len(METRICS)
     assert values["float", GREEDY] < 15
     assert max(values.values()) < 25
     before = (tmp_path / "rows.jsonl").read_text()
@@ -120,6 +124,7 @@ def test_attention_from_float_to_libraries(tmp_path: Path) -> None:
 
     model, _ = job.train_float(tmp_path / "work/float", True, silent)
     libraries = job.build(job.integer(model, QAT, tmp_path / "work", say=silent))
+    _agree(libraries, evaluation_batches(job.corpus.test, job.network)[0])
     decoder = job.integer(model, QAT, tmp_path / "work", say=silent).decoder
     memory = libraries.remember(evaluation_batches(job.corpus.test, job.network)[0].features.numpy()[0])
     assert 0 < memory.lengths[0] <= memory.keys.shape[1]
@@ -130,6 +135,50 @@ def test_attention_from_float_to_libraries(tmp_path: Path) -> None:
     expected = decoder(*[torch.from_numpy(array) for array in inputs])
     for ours, theirs in zip(libraries.decoder.run(*inputs), expected, strict=True):
         assert np.array_equal(ours, theirs.numpy())
+
+
+def _agree(libraries: LibraryRecognizer, batch: Batch) -> None:
+    """Given its own characters, a recognizer predicts them again, and then the end."""
+    for row in batch.features.numpy():
+        memory = libraries.remember(row)
+        step, start = libraries._step(memory), libraries._start()
+        found = greedy(step, start, character_limit(int(memory.lengths[0])))
+        assert libraries.predict(row, [BLANK, *found])[: len(found)] == found
+
+
+def test_eight_bits_attend_as_float_does(tmp_path: Path) -> None:
+    """The context of a decoder that points at one place after the other, without training."""
+    torch.manual_seed(0)
+    job = AttentionJob(speech_samples.data(train=24), SETTINGS, "attention-nl", 0)
+    model = build_model(SETTINGS.attention).eval()
+    with torch.no_grad():  # one-sided scores, sharp weights
+        model.decoder.attention.score.copy_(2.0 * model.decoder.attention.score.abs() + 0.5)
+        model.decoder.attention.query_projection.bias.add_(1.0)
+        model.encoder.keys.weight.mul_(6.0)
+    features, calls = job.calibration(model)
+    parts = job.integer(model, Variant("ptq", "8", 32), tmp_path)
+    assert len(features) > 1
+    for call in calls[::5]:
+        exact, ours = model.decoder(*call), parts.decoder.float_forward(*call)
+        noise = float((exact[3] - ours[3]).detach().norm() / exact[3].detach().norm())
+        assert noise < 0.03, noise
+
+
+def test_next_characters() -> None:
+    torch.manual_seed(0)
+    model = build_model(SETTINGS.attention).eval()
+    batches = evaluation_batches(speech_samples.data().test, SETTINGS.attention)
+    got = predict(model, batches)
+    wrong = total = 0
+    for batch in batches:
+        for row, text in zip(batch.features, batch.texts, strict=True):
+            characters = encode(text)
+            logits, _ = model(row[None], torch.tensor([[BLANK, *characters]]))
+            wrong += sum(
+                a != b for a, b in zip(logits[0].argmax(-1).tolist(), [*characters, BLANK], strict=True)
+            )
+            total += len(characters) + 1
+    assert 0 < got == pytest.approx(100 * wrong / total)
 
 
 def test_the_attention_model_starts_from_the_ctc_encoder(tmp_path: Path) -> None:
