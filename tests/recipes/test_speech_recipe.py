@@ -155,6 +155,7 @@ def test_eight_bits_attend_as_float_does(tmp_path: Path) -> None:
         model.decoder.attention.score.copy_(2.0 * model.decoder.attention.score.abs() + 0.5)
         model.decoder.attention.query_projection.bias.add_(1.0)
         model.encoder.keys.weight.mul_(6.0)
+        model.encoder.encoder.layers[0].weight_ih_l0.mul_(3.0)
     features, calls = job.calibration(model)
     parts = job.integer(model, Variant("ptq", "8", 32), tmp_path)
     assert len(features) > 1
