@@ -21,10 +21,9 @@ from irnn_tvm.examples.speech.attention_library import (
     predict_all,
     recognize_all,
 )
-from irnn_tvm.examples.speech.batches import longest
+from irnn_tvm.examples.speech.batches import Batch, longest
 from irnn_tvm.examples.speech.ctc_job import (
     CALIBRATION_BATCHES,
-    CELL_PERCENTILE,
     GREEDY,
     RECIPE,
     CtcJob,
@@ -53,8 +52,8 @@ BEAM = "CER, beam"
 # With the right characters before it: no early mistake leads to others, so that small differences show.
 NEXT = "next-character error, %"
 METRICS = (GREEDY, BEAM, NEXT)
-# The decoder's cells count characters; of 8 bits, they need a finer grid more than they need the count.
-DECODER_CELL_PERCENTILE = 95.0
+# Cells of 8 bits need a finer grid more than the largest counts; chosen on the validation part.
+ENCODER_CELL_PERCENTILE, DECODER_CELL_PERCENTILE = 97.0, 95.0
 CALIBRATION_STEPS = 160  # calls of the decoder that its ranges are taken from
 
 
@@ -170,15 +169,24 @@ class AttentionJob:
 
     def float_value(self, model: Recognizer, metric: str = GREEDY) -> float:
         """One of METRICS on the test part."""
-        batches = evaluation_batches(self.corpus.test, self.network)
-        width = self.settings.beam
         if metric == NEXT:
-            return predict(model, batches)
+            return predict(model, self.tested())
+        return character_error_rate(self.float_texts(model, metric), self.spoken())
+
+    def float_texts(self, model: Recognizer, metric: str = GREEDY) -> list[str]:
+        """What the float model hears in the test part."""
         if metric == GREEDY:
-            got = [text for batch in batches for text in recognize(model, batch)]
-        else:
-            got = [decode_one(model, row[None], width) for batch in batches for row in batch.features]
-        return character_error_rate(got, [text for batch in batches for text in batch.texts])
+            return [text for batch in self.tested() for text in recognize(model, batch)]
+        width = self.settings.beam
+        return [decode_one(model, row[None], width) for batch in self.tested() for row in batch.features]
+
+    def tested(self) -> list[Batch]:
+        """The recordings of the test part, those of equal length together."""
+        return evaluation_batches(self.corpus.test, self.network)
+
+    def spoken(self) -> list[str]:
+        """The texts of the test part in the order of `tested`."""
+        return [text for batch in self.tested() for text in batch.texts]
 
     def integer(
         self, model: Recognizer, variant: Variant, folder: Path, resume: bool = True, say: Say = print
@@ -186,7 +194,10 @@ class AttentionJob:
         """Both integer halves: quantized after training, or trained as twins that see each other's roundings."""
         # A call of the decoder is one step: averages of single steps' extremes would cut off the largest scores.
         extremes = replace(variant, stage="ptq")
-        quant = narrow_cells(variant, CELL_PERCENTILE), narrow_cells(extremes, DECODER_CELL_PERCENTILE)
+        quant = (
+            narrow_cells(variant, ENCODER_CELL_PERCENTILE),
+            narrow_cells(extremes, DECODER_CELL_PERCENTILE),
+        )
         if variant.stage == "ptq":
             began = time.perf_counter()
             features, calls = self.calibration(model.cpu())
@@ -261,11 +272,10 @@ class AttentionJob:
         return LibraryRecognizer(encoder, decoder)
 
     def library_value(self, libraries: LibraryRecognizer, metric: str = GREEDY) -> float:
-        batches = evaluation_batches(self.corpus.test, self.network)
         if metric == NEXT:
-            return predict_all(libraries, batches)
-        got = recognize_all(libraries, batches, 1 if metric == GREEDY else self.settings.beam)
-        return character_error_rate(got, [text for batch in batches for text in batch.texts])
+            return predict_all(libraries, self.tested())
+        width = 1 if metric == GREEDY else self.settings.beam
+        return character_error_rate(recognize_all(libraries, self.tested(), width), self.spoken())
 
     def _known(self, results: Results, stage: str, bits: str, pieces: int) -> bool:
         """Whether all figures of a stage have rows."""

@@ -26,7 +26,7 @@ from irnn_tvm.examples.training.stages import Say, Variant
 from irnn_tvm.runtime import Library
 
 RECIPE = "speech"
-CELL_PERCENTILE = 99.5  # chosen on the validation part, as DECODER_CELL_PERCENTILE
+CELL_PERCENTILE = 99.5  # chosen on the validation part
 GREEDY, BEAM = "CER", "CER, beam and character 5-grams"
 CALIBRATION_BATCHES = 24
 
