@@ -39,11 +39,11 @@ REMARKS = {
     "language_model": "A step of QAT is a batch of 1,120 words. QAT goes on training, and on the whole "
     "vocabulary where the float network saw samples of it: that alone can lower the perplexity a little.",
     "japanese_vowels": "One of the 370 test utterances is 0.27 points.",
-    "speech": "With 8 bits everywhere, the ranges of cell states leave out the largest values (0.5 % with CTC, 3 % of the "
-    "attention model's encoder and 5 % of its decoder, chosen on the validation part): a few cells count through a "
-    "recording and would take the resolution from all others. A decoder that goes on from its own characters turns one "
-    "near tie into another sentence: `python benchmarks/speech_noise.py` prints the standard error of the attention "
-    "model's differences. The next-character error, with the right characters before, has no such chaos.",
+    "speech": "With 8 bits everywhere, the ranges of cell states leave out the largest values (0.5 % with CTC, 3 % of "
+    "the attention model's encoder and 5 % of its decoder, chosen on the validation part): a few cells count through "
+    "a recording and would take the resolution from all others. A decoder that goes on from its own characters turns "
+    "one near tie into another sentence: `python benchmarks/speech_noise.py` prints the standard error of the "
+    "attention model's differences. The next-character error, with the right characters before, has no such chaos.",
     "activity": "One of the 2,996 test windows is 0.03 points.",
 }
 NETWORKS: dict[str, tuple[str, ...]] = {
