@@ -29,8 +29,12 @@ def greedy(step: Step, state: Any, limit: int) -> list[int]:
     return characters
 
 
-def beam_search(step: Step, state: Any, limit: int, width: int = 4, length_bonus: float = 0.3) -> list[int]:
+def beam_search(
+    step: Step, state: Any, limit: int, width: int = 4, length_bonus: float = 0.3, normalize: bool = True
+) -> list[int]:
     """The text of the largest log-probability plus length_bonus per character, `width` texts kept in every step.
+
+    normalize=False: the step's scores are log-probabilities, or sums of them, already.
 
     InputError for a width below 1.
     """
@@ -42,7 +46,7 @@ def beam_search(step: Step, state: Any, limit: int, width: int = 4, length_bonus
         longer: list[tuple[float, list[int], int, Any]] = []
         for score, characters, before in open_texts:
             logits, after = step(characters[-1] if characters else BLANK, before)
-            log_probabilities = log_softmax(logits)
+            log_probabilities = log_softmax(logits) if normalize else logits
             for number in np.argsort(log_probabilities)[::-1][: width + 1]:
                 gain = float(log_probabilities[number]) + (length_bonus if number != BLANK else 0.0)
                 longer.append((score + gain, characters, int(number), after))

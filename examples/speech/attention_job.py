@@ -48,7 +48,7 @@ from irnn_tvm.examples.training.loop import fit
 from irnn_tvm.examples.training.results import Results, Row, commit
 from irnn_tvm.examples.training.stages import Say, Variant, float_bytes
 
-BEAM = "CER, beam"
+BEAM = "CER, beam with CTC"
 # With the right characters before it: no early mistake leads to others, so that small differences show.
 NEXT = "next-character error, %"
 METRICS = (GREEDY, BEAM, NEXT)
@@ -59,10 +59,11 @@ CALIBRATION_STEPS = 160  # calls of the decoder that its ranges are taken from
 
 @dataclass(frozen=True)
 class Parts:
-    """The integer encoder and decoder of a variant, the seconds of training, and a note for the row."""
+    """The integer encoder, decoder and CTC layer of a variant, the seconds of training, and a note for the row."""
 
     encoder: irnn_tvm.IntegerModel
     decoder: irnn_tvm.IntegerModel
+    helper: irnn_tvm.IntegerModel
     seconds: float
     note: str = ""
 
@@ -102,7 +103,7 @@ class AttentionJob:
             return
         model, seconds = self.train_float(folder / "float", resume, say)
         if not known:
-            size = float_bytes(model.encoder) + float_bytes(model.decoder)
+            size = sum(float_bytes(part) for part in (model.encoder, model.decoder, model.helper))
             for metric in METRICS:
                 value = self.float_value(model, metric)
                 results.add(self._row("float", "32", 0, metric, value, size, seconds))
@@ -110,7 +111,8 @@ class AttentionJob:
         for variant in wanted:
             parts = self.integer(model, variant, folder, resume, say)
             libraries = self.build(parts)
-            size = sum(int(part.report["weight_bytes"]) for part in (libraries.encoder, libraries.decoder))
+            built = libraries.encoder, libraries.decoder, libraries.helper
+            size = sum(int(part.report["weight_bytes"]) for part in built)
             for metric in METRICS:
                 value = self.library_value(libraries, metric)
                 results.add(
@@ -191,7 +193,7 @@ class AttentionJob:
     def integer(
         self, model: Recognizer, variant: Variant, folder: Path, resume: bool = True, say: Say = print
     ) -> Parts:
-        """Both integer halves: quantized after training, or trained as twins that see each other's roundings."""
+        """All integer parts: quantized after training, or trained as twins that see each other's roundings."""
         # A call of the decoder is one step: averages of single steps' extremes would cut off the largest scores.
         extremes = replace(variant, stage="ptq")
         quant = (
@@ -203,7 +205,8 @@ class AttentionJob:
             features, calls = self.calibration(model.cpu())
             encoder = irnn_tvm.quantize(model.encoder, features, quant[0])
             decoder = irnn_tvm.quantize(model.decoder, calls, quant[1])
-            return Parts(encoder, decoder, time.perf_counter() - began)
+            helper = self._integer_helper(model.encoder, model.helper, variant)
+            return Parts(encoder, decoder, helper, time.perf_counter() - began)
         torch.manual_seed(self.seed)
         model = copy.deepcopy(model).to(self.device)
         config = [qat_config(q, self.corpus, self.network) for q in quant]
@@ -228,7 +231,20 @@ class AttentionJob:
             select_best=False,
         )
         encoder, decoder = irnn_tvm.convert(encoder_twin), irnn_tvm.convert(decoder_twin)
-        return Parts(encoder, decoder, progress.seconds, f"{progress.steps} steps")
+        assert isinstance(encoder_twin.model, nn.Module)
+        helper = self._integer_helper(encoder_twin.model, twin.helper, variant)
+        return Parts(encoder, decoder, helper, progress.seconds, f"{progress.steps} steps")
+
+    @torch.no_grad()
+    def _integer_helper(
+        self, encoder: nn.Module, helper: nn.Linear, variant: Variant
+    ) -> irnn_tvm.IntegerModel:
+        """The CTC layer, quantized on the values that a float encoder gives for training recordings."""
+        batches = evaluation_batches(self.corpus.train, self.network, 8)
+        places = np.linspace(0, len(batches) - 1, min(CALIBRATION_BATCHES, len(batches))).astype(int)
+        encoder, helper = encoder.cpu().eval(), helper.cpu().eval()
+        values = [encoder(batches[place].features)[1] for place in places]
+        return irnn_tvm.quantize(helper, values, replace(variant, stage="ptq").quant())
 
     @torch.no_grad()
     def example(self, model: Recognizer) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -261,7 +277,7 @@ class AttentionJob:
         return [batch.features for batch in chosen], calls
 
     def build(self, parts: Parts) -> LibraryRecognizer:
-        """Both libraries for this machine. The decoder's memory holds the longest test recording."""
+        """The libraries for this machine. The decoder's memory holds the longest test recording."""
         steps = longest(self.corpus.test, self.network.framing)
         memory = steps // 2 if self.network.channels else steps  # the convolution's stride is 2
         parts.decoder.calibration_example = with_memory(parts.decoder, memory)
@@ -269,7 +285,10 @@ class AttentionJob:
             parts.encoder, target="host", name="speech_encoder", batch=1, max_seq_len=steps
         )
         decoder = irnn_tvm.build(parts.decoder, target="host", name="speech_decoder", batch=1, seq_len=1)
-        return LibraryRecognizer(encoder, decoder)
+        helper = irnn_tvm.build(
+            parts.helper, target="host", name="speech_helper", batch=1, max_seq_len=memory
+        )
+        return LibraryRecognizer(encoder, decoder, helper)
 
     def library_value(self, libraries: LibraryRecognizer, metric: str = GREEDY) -> float:
         if metric == NEXT:

@@ -1,4 +1,4 @@
-"""The attention model as two built libraries: the encoder over a recording, the decoder a character at a time.
+"""The attention model as built libraries: encoder and CTC layer over a recording, the decoder a character at a time.
 
 What goes from one library to the other, and from a step to the next, is rescaled with integers where scales differ.
 """
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from irnn_tvm.errors import InputError
 from irnn_tvm.examples.speech import attention_decoding
 from irnn_tvm.examples.speech.batches import Batch
+from irnn_tvm.examples.speech.ctc_decoding import log_softmax
+from irnn_tvm.examples.speech.joint_decoding import joint_search
 from irnn_tvm.examples.speech.task import IGNORED, character_limit, teacher
 from irnn_tvm.examples.speech.text import decode
 from irnn_tvm.ops.qparams import multiplier
@@ -49,18 +51,23 @@ def rescaler(source: Tensor, target: Tensor) -> Callable[[Array], Array]:
 
 @dataclass
 class Memory:
-    """What the decoder attends to, as its inputs: keys, values [1, capacity, ...] and lengths int32 [1]."""
+    """What the decoder attends to, as its inputs: keys, values [1, capacity, ...] and lengths int32 [1].
+
+    heard: what CTC makes of the recording, natural logarithms of probabilities [T, classes].
+    """
 
     keys: Array
     values: Array
     lengths: Array
+    heard: NDArray[np.float64]
 
 
 class LibraryRecognizer:
-    """Recordings to texts with two libraries for this machine, a recording at a time."""
+    """Recordings to texts with three libraries for this machine, a recording at a time."""
 
-    def __init__(self, encoder: Library, decoder: Library) -> None:
-        self.encoder, self.decoder = encoder, decoder
+    def __init__(self, encoder: Library, decoder: Library, helper: Library) -> None:
+        self.encoder, self.decoder, self.helper = encoder, decoder, helper
+        self._to_helper = rescaler(encoder.outputs[1], helper.inputs[0])
         self._features = encoder.inputs[0]
         inputs, outputs = decoder.inputs, decoder.outputs
         self._token = inputs[0]
@@ -75,13 +82,13 @@ class LibraryRecognizer:
         ]
 
     def __call__(self, features: NDArray[np.float32], width: int = 1) -> str:
-        """The text of stacked features [T, F]; width: of the beam, 1 for the best character each time."""
+        """The text of stacked features [T, F]. width: of the beam with CTC, 1 for the decoder's best character."""
         memory = self.remember(features)
         start, step = self._start(), self._step(memory)
         limit = character_limit(int(memory.lengths[0]))
         if width == 1:
             return decode(attention_decoding.greedy(step, start, limit))
-        return decode(attention_decoding.beam_search(step, start, limit, width))
+        return decode(joint_search(step, start, memory.heard, limit, width))
 
     def predict(self, features: NDArray[np.float32], characters: list[int]) -> list[int]:
         """The best next character after each of `characters`, whatever it predicted before."""
@@ -114,7 +121,10 @@ class LibraryRecognizer:
             memory[:, : output.shape[1]] = rescale(output)
             filled.append(memory)
         lengths = np.array([outputs[0].shape[1]], self._lengths.dtype)
-        return Memory(filled[0], filled[1], lengths)
+        scores = self.helper.run(self._to_helper(outputs[1]))
+        assert not isinstance(scores, tuple)  # one output
+        heard = log_softmax(self.helper.outputs[0].dequantize(scores)[0])
+        return Memory(filled[0], filled[1], lengths, heard)
 
     def _step(self, memory: Memory) -> attention_decoding.Step:
         def step(token: int, state: list[Array]) -> tuple[NDArray[np.floating], list[Array]]:

@@ -16,6 +16,7 @@ from irnn_tvm.examples.speech import attention_decoding, ctc_decoding
 from irnn_tvm.examples.speech.batches import Batch, plain_batches, training_batches
 from irnn_tvm.examples.speech.data import Data
 from irnn_tvm.examples.speech.error_rate import character_error_rate
+from irnn_tvm.examples.speech.joint_decoding import joint_search
 from irnn_tvm.examples.speech.model import Recognizer, State
 from irnn_tvm.examples.speech.settings import Network, Settings
 from irnn_tvm.examples.speech.text import BLANK, decode
@@ -189,7 +190,7 @@ def predict(model: Recognizer, batches: Sequence[Batch]) -> float:
 
 
 def decode_one(model: Recognizer, features: Tensor, width: int = 1) -> str:
-    """One recording [1, T, F], the best character each time or a beam of `width` texts."""
+    """One recording [1, T, F]: the decoder's best character each time, or a beam of `width` texts with CTC."""
     device = _device(model)
     with torch.no_grad():
         keys, values = model.encoder(features.to(device))
@@ -203,7 +204,8 @@ def decode_one(model: Recognizer, features: Tensor, width: int = 1) -> str:
         limit = character_limit(keys.shape[1])
         if width == 1:
             return decode(attention_decoding.greedy(step, model.start(values), limit))
-        return decode(attention_decoding.beam_search(step, model.start(values), limit, width))
+        heard = ctc_decoding.log_softmax(model.helper(values)[0].cpu().numpy())
+        return decode(joint_search(step, model.start(values), heard, limit, width))
 
 
 def character_limit(steps: int) -> int:

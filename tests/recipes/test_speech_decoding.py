@@ -12,6 +12,7 @@ import pytest
 from irnn_tvm.errors import InputError
 from irnn_tvm.examples.speech import attention_decoding, ctc_decoding
 from irnn_tvm.examples.speech.error_rate import character_error_rate, constant_answers, edit_distance
+from irnn_tvm.examples.speech.joint_decoding import PrefixScorer, joint_search
 from irnn_tvm.examples.speech.language_model import continuation
 from irnn_tvm.examples.speech.text import BLANK, CLASSES, encode
 
@@ -81,6 +82,41 @@ def test_a_wide_beam_finds_the_most_probable_text(seed: int) -> None:
     assert sum(totals.values()) == pytest.approx(1)
     got = ctc_decoding.beam_search(log_probabilities, width=10_000)
     assert tuple(got) == max(totals, key=totals.__getitem__)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_prefixes_have_the_probability_of_their_texts(seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 1.5, (6, 4))
+    log_probabilities = ctc_decoding.log_softmax(logits)
+    totals = enumerate_texts(log_probabilities)
+    scorer = PrefixScorer(log_probabilities)
+    for prefix in [(), (1,), (2, 2), (3, 1, 1), (1, 2, 3)]:
+        state = scorer.start()
+        for character in prefix:
+            scores, longer = scorer.extend(state)
+            state = character, longer[:, :, character], float(scores[character])
+        scores, _ = scorer.extend(state)
+        assert math.exp(scores[BLANK]) == pytest.approx(totals.get(prefix, 0.0), abs=1e-12)
+        for character in range(1, 4):
+            wanted = (*prefix, character)
+            expected = sum(p for text, p in totals.items() if text[: len(wanted)] == wanted)
+            assert math.exp(scores[character]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ctc_alone_decides_with_the_whole_share() -> None:
+    """And an attention decoder that repeats itself for ever comes to an end."""
+    log_probabilities = ctc_decoding.log_softmax(np.random.default_rng(3).normal(0, 1.5, (6, 4)))
+    totals = enumerate_texts(log_probabilities)
+
+    def endless(token: int, state: int) -> tuple[np.ndarray, int]:
+        return np.array([0.0, 9.0, 0.0, 0.0]), state + 1
+
+    steps = (endless, 0, log_probabilities)
+    best = joint_search(*steps, limit=6, width=200, share=1.0)
+    bonus = {text: math.log(p) + 0.3 * len(text) for text, p in totals.items()}
+    assert tuple(best) == max(bonus, key=bonus.__getitem__)
+    assert attention_decoding.greedy(endless, 0, limit=6) == [1] * 6
+    assert len(joint_search(*steps, limit=6, width=4, share=0.5)) < 6
 
 
 def test_the_beam_can_be_better_than_the_best_path() -> None:
