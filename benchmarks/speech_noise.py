@@ -3,7 +3,7 @@
     python benchmarks/speech_noise.py [--size standard] [--model attention-both] [--bits 8] [--pieces 16] [--work DIR]
 
 Decodes the test part with the float attention model and with the built libraries of its integer versions (trained by
-`python -m irnn_tvm.examples.speech`, taken from its checkpoints), the best character each time. A row: the difference
+`python -m irnn_tvm.examples.speech`, taken from its checkpoints), alone and together with CTC. A row: the difference
 of the error rates in points, its standard error over the clips (bootstrap samples of clips, the same ones for both),
 and the share of clips whose number of errors is another one. A free-running decoder turns one near tie into another
 sentence, so that this is the finest difference that the test part resolves.
@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from irnn_tvm.examples.speech.attention_job import AttentionJob
+from irnn_tvm.examples.speech.attention_job import BEAM, GREEDY, AttentionJob
 from irnn_tvm.examples.speech.attention_library import recognize_all
 from irnn_tvm.examples.speech.ctc_job import CtcJob
 from irnn_tvm.examples.speech.error_rate import edit_distance
@@ -54,20 +54,22 @@ def main(arguments: list[str] | None = None) -> None:
             def errors(texts: list[str], spoken: list[str] = spoken) -> np.ndarray:
                 return np.array([edit_distance(got, said) for got, said in zip(texts, spoken, strict=True)])
 
-            reference = errors(job.float_texts(trained))
-            print(
-                f"{model}, seed {seed}, float: CER {100 * reference.sum() / characters.sum():.2f}", flush=True
-            )
+            reference = {}
+            for metric in (GREEDY, BEAM):
+                reference[metric] = errors(job.float_texts(trained, metric))
+                rate = 100 * reference[metric].sum() / characters.sum()
+                print(f"{model}, seed {seed}, float: {metric} {rate:.2f}", flush=True)
             for variant in options.variants():
                 libraries = job.build(job.integer(trained, variant, folder))
-                got = errors(recognize_all(libraries, job.tested()))
-                points, deviation = paired(got, reference, characters)
-                print(
-                    f"{model}, seed {seed}, {variant.stage} {variant.bits} bits, {variant.pieces} pieces: "
-                    f"{points:+.2f} points, standard error {deviation:.2f}, "
-                    f"{100 * (got != reference).mean():.0f} % of the clips differ",
-                    flush=True,
-                )
+                for metric, width in ((GREEDY, 1), (BEAM, settings.beam)):
+                    got = errors(recognize_all(libraries, job.tested(), width))
+                    points, deviation = paired(got, reference[metric], characters)
+                    print(
+                        f"{model}, seed {seed}, {variant.stage} {variant.bits} bits, {variant.pieces} pieces: "
+                        f"{metric} {points:+.2f} points, standard error {deviation:.2f}, "
+                        f"{100 * (got != reference[metric]).mean():.0f} % of the clips differ",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":
