@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +22,10 @@ from irnn_tvm.examples.speech.attention_library import (
 )
 from irnn_tvm.examples.speech.batches import Batch, longest
 from irnn_tvm.examples.speech.ctc_job import (
-    CALIBRATION_BATCHES,
     GREEDY,
     RECIPE,
     CtcJob,
+    calibration_batches,
     narrow_cells,
     qat_config,
 )
@@ -240,10 +239,8 @@ class AttentionJob:
         self, encoder: nn.Module, helper: nn.Linear, variant: Variant
     ) -> irnn_tvm.IntegerModel:
         """The CTC layer, quantized on the values that a float encoder gives for training recordings."""
-        batches = evaluation_batches(self.corpus.train, self.network, 8)
-        places = np.linspace(0, len(batches) - 1, min(CALIBRATION_BATCHES, len(batches))).astype(int)
         encoder, helper = encoder.cpu().eval(), helper.cpu().eval()
-        values = [encoder(batches[place].features)[1] for place in places]
+        values = [encoder(batch.features)[1] for batch in calibration_batches(self.corpus, self.network)]
         return irnn_tvm.quantize(helper, values, replace(variant, stage="ptq").quant())
 
     @torch.no_grad()
@@ -259,9 +256,7 @@ class AttentionJob:
     @torch.no_grad()
     def calibration(self, model: Recognizer) -> tuple[list[Tensor], list[tuple[Tensor, ...]]]:
         """Features of training recordings, and calls of the decoder with the right characters before each."""
-        batches = evaluation_batches(self.corpus.train, self.network, 8)
-        places = np.linspace(0, len(batches) - 1, min(CALIBRATION_BATCHES, len(batches))).astype(int)
-        chosen = [batches[place] for place in places]
+        chosen = calibration_batches(self.corpus, self.network)
         calls: list[tuple[Tensor, ...]] = []
         for batch in chosen:
             keys, values = model.encoder(batch.features)

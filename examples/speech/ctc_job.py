@@ -65,10 +65,8 @@ class CtcJob:
         return self._error_rate(float_logits(model))
 
     def calibration(self, model: nn.Module) -> list[Any]:
-        batches = evaluation_batches(self.corpus.train, self.network, 8)
-        chosen = np.linspace(0, len(batches) - 1, min(CALIBRATION_BATCHES, len(batches))).astype(int)
         device = next(model.parameters()).device
-        return [batches[place].features.to(device) for place in chosen]
+        return [batch.features.to(device) for batch in calibration_batches(self.corpus, self.network)]
 
     def qat_task(self, model: nn.Module) -> CtcTask:
         return CtcTask(self.corpus, self.settings, self.network, self.seed + 1)
@@ -117,6 +115,13 @@ def library_logits(library: Library) -> Callable[[Batch], np.ndarray]:
         return np.concatenate(rows)
 
     return logits
+
+
+def calibration_batches(data: Data, network: Network) -> list[Batch]:
+    """Training recordings that ranges are taken from: of every length, spread evenly."""
+    batches = evaluation_batches(data.train, network, 8)
+    places = np.linspace(0, len(batches) - 1, min(CALIBRATION_BATCHES, len(batches))).astype(int)
+    return [batches[place] for place in places]
 
 
 def narrow_cells(variant: Variant, percentile: float) -> irnn_tvm.QuantConfig:
