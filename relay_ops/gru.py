@@ -1,26 +1,33 @@
 """irnn.gru: Relax op and TIR lowering of one step (formula: irnn_tvm/ops/gru.py).
 
-Reset after the product: one pass over weights packed [H][3 gates][X + H]. Reset before it: the r and z rows of all
-units first (they need nothing else), then the n rows, whose input r*h needs every r.
+Reset after the product: one pass over packed weights, for a unit or for a tile of units. Reset before it: the r and z
+rows of all units first (they need nothing else), then the n rows, whose input r*h needs every r.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tvm import relax
+from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from . import requantize
-from .kernel import MACS_ATTR, kernel
+from .kernel import MACS_ATTR, Kernel, kernel
+from .lanes import Lanes
 from .lstm import pack_gates
 from .matvec import dot_rows
 from .registry import attr, constant, define, shape_of, tensor
 from .registry import call as irnn_call
 from .scan import emit_scan
+from .tiles import TileState, Tiling, dot_tile, for_each_tile, gather, products_bound, tiling
 
 GATES = 3
+Expr = Any
 
 
 def infer(call: Any) -> Any:
@@ -33,92 +40,177 @@ def infer(call: Any) -> Any:
 
 def legalize(bb: Any, call: Any) -> Any:
     x, h0 = call.args[:2]
-    names = ("w_ih", "w_hh", "bias", "bias_hn", "mult_ih", "mult_hh")
-    w_ih, w_hh, bias, bias_hn, mult_ih, mult_hh = (
-        constant(a, bb, f"irnn.gru {n}") for a, n in zip(call.args[2:8], names, strict=True)
-    )
-    tables = call.args[8]
+    names = ("w_ih", "w_hh", "bias", "bias_hn", "mult_ih", "mult_hh", "tables")
+    arrays = {n: constant(a, bb, f"irnn.gru {n}") for a, n in zip(call.args[2:9], names, strict=True)}
     batch, hidden = (int(d) for d in shape_of(h0))
+    layer = Layer(call, batch, int(shape_of(x)[2]), hidden, arrays["tables"].shape[2], fits(call, arrays))
     reset_after = bool(attr(call, "reset_after"))
-    weights = np.concatenate([pack_gates(w_ih, GATES), pack_gates(w_hh, GATES)], axis=2)
-    constants = []
+    tile = None
     if reset_after:
-        constants.append(relax.const(np.ascontiguousarray(weights), "int8"))
+        tile = tiling(GATES, hidden, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
+    if tile is not None:
+        func, packed = build_tiles(layer, tile), pack_tiles(arrays, tile)
+    elif reset_after:
+        func, packed = build_reset_after(layer), pack_rows(arrays, True)
     else:
-        constants.append(relax.const(np.ascontiguousarray(weights[:, :2]), "int8"))
-        constants.append(relax.const(np.ascontiguousarray(weights[:, 2]), "int8"))
-    constants += [relax.const(pack_gates(a, GATES), "int32") for a in (bias, mult_ih, mult_hh)]
-    if reset_after:
-        constants.append(relax.const(bias_hn, "int32"))
-    constants.append(tables)
+        func, packed = build_reset_before(layer), pack_rows(arrays, False)
     # The products see an int8 copy of the state; for the first step it is made here, later it is the last output.
     copy = irnn_call("requantize", [h0], {
         "in_zp": attr(call, "state_zp"), "mult": attr(call, "out_mult"), "shift": attr(call, "out_shift"),
         "out_zp": attr(call, "out_zp"), "out_bits": 8,
     })  # fmt: skip
     h8 = bb.emit(requantize.legalize(bb, bb.normalize(copy)))
-    width, pieces = int(shape_of(x)[2]), int(shape_of(tables)[2])
-    build = build_reset_after if reset_after else build_reset_before
     gate = f"int{attr(call, 'gate_bits')}"
-    scratch = (
-        []
-        if reset_after
-        else [relax.TensorType([batch, hidden], "int8"), relax.TensorType([batch, hidden], gate)]
-    )
     outs = emit_scan(
         bb,
-        build(call, batch, width, hidden, pieces),
+        func,
         "gru_step" if reset_after else "gru_before_step",
         x,
         h8,
         [h0],
-        constants,
+        [relax.const(a, str(a.dtype)) for a in packed],
         call.ty.fields[0],
-        scratch,
+        [] if reset_after else [relax.TensorType([batch, hidden], dtype) for dtype in ("int8", gate)],
         last_y=False,
         reverse=bool(attr(call, "reverse")),
     )
     return relax.Tuple(outs)
 
 
-class _Scalars:
-    """Scalar attributes of the call and the pieces of the update that both variants share."""
+def fits(call: Any, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether every sum that is rescaled fits int32 before it is saturated."""
+    bits = attr(call, "gate_bits")
+    hidden = arrays["w_hh"].shape[1]
+    bias_hn = (
+        np.concatenate([np.zeros(2 * hidden, np.int64), arrays["bias_hn"]])
+        if attr(call, "reset_after")
+        else None
+    )
+    from_x = products_bound(arrays["w_ih"], arrays["mult_ih"], arrays["bias"]).reshape(GATES, -1).max(axis=1)
+    from_h = products_bound(arrays["w_hh"], arrays["mult_hh"], bias_hn).reshape(GATES, -1).max(axis=1)
+    worst = [int(x) + int(h) for x, h in zip(from_x, from_h, strict=True)]
+    unit, state = 1 << bits, 1 << attr(call, "state_bits")
+    checks = []
+    if attr(call, "reset_after"):
+        checks.append((int(from_h[2]), attr(call, "hn_shift"), 0))
+        worst[2] = int(from_x[2]) + unit * unit * attr(call, "rn_mult")
+    checks += list(zip(worst, attr(call, "gate_shift"), attr(call, "gate_zp"), strict=True))
+    # z and what is left of it are below 2**17, the state update's products within int32 (verify).
+    update = (1 << 31) * (attr(call, "n_mult") + attr(call, "h_mult"))
+    checks.append((update, attr(call, "state_shift"), attr(call, "state_zp")))
+    checks.append((2 * state * attr(call, "out_mult"), attr(call, "out_shift"), attr(call, "out_zp")))
+    return all(fp.within_int32(*check) for check in checks)
 
-    def __init__(self, call: Any, tables: Any, pieces: int) -> None:
-        self.call, self.tables, self.pieces = call, tables, pieces
-        self.bits = attr(call, "gate_bits")
 
-    def activate(self, scratch: Any, acc: Any, gate: int) -> Any:
-        """Activation of gate 0 (r), 1 (z) or 2 (n), minus its zero point, as int32."""
+def pack_rows(arrays: dict[str, np.ndarray], reset_after: bool) -> list[np.ndarray]:
+    """Constants of `build_reset_after` or `build_reset_before` in its order."""
+    weights = np.concatenate([pack_gates(arrays[n], GATES) for n in ("w_ih", "w_hh")], axis=2)
+    parts = [weights] if reset_after else [weights[:, :2], weights[:, 2]]
+    vectors = [pack_gates(arrays[n], GATES) for n in ("bias", "mult_ih", "mult_hh")]
+    extra = [arrays["bias_hn"]] if reset_after else []
+    return [*(np.ascontiguousarray(w) for w in parts), *vectors, *extra, arrays["tables"]]
+
+
+def pack_tiles(arrays: dict[str, np.ndarray], tile: Tiling) -> list[np.ndarray]:
+    """Constants of `build_tiles` in its order."""
+    weights = [tile.pack_weights(arrays[n]) for n in ("w_ih", "w_hh")]
+    hidden = arrays["w_hh"].shape[1]
+    bias_h = np.concatenate([np.zeros(2 * hidden, np.int32), arrays["bias_hn"]])
+    starts = [tile.pack_start(b) for b in (arrays["bias"], bias_h)]
+    multipliers = [tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh")]
+    return [*weights, *starts, *multipliers, tile.pack_table(arrays["tables"])]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Sizes of a call of the op, and the formulas of a step that all its kernels share. fits: see `fits`."""
+
+    call: Any
+    batch: int
+    width: int
+    hidden: int
+    pieces: int
+    fits: bool
+
+    @property
+    def bits(self) -> int:
+        return int(attr(self.call, "gate_bits"))
+
+    @property
+    def state_bits(self) -> int:
+        return int(attr(self.call, "state_bits"))
+
+    def open(self, name: str, outputs: int) -> AbstractContextManager[Kernel]:
+        macs = self.batch * self.hidden * GATES * (self.width + self.hidden)
+        return kernel(name, "recurrent_step", {MACS_ATTR: macs}, outputs)
+
+    def activate(
+        self, lanes: Lanes, scratch: tuple[Any, Any], tables: Any, terms: list[tuple[Expr, Expr]], gate: int
+    ) -> Expr:
+        """Activation of gate 0 (r), 1 (z) or 2 (n), minus its zero point, as int32. terms: sums and multipliers."""
         call = self.call
-        pre = fp.rescale(acc, attr(call, "gate_shift")[gate], attr(call, "gate_zp")[gate], self.bits)
-        shift = attr(call, "table_shift")[gate]
-        value = fp.pwl(scratch, self.tables, gate, self.pieces, shift, fp.i32(pre), self.bits)
-        return fp.i32(value) - attr(call, "act_zp")[gate]
+        shift, zp = attr(call, "gate_shift")[gate], attr(call, "gate_zp")[gate]
+        pre = lanes.rescale(scratch[1], terms, shift, zp, self.bits, self.fits)
+        shift, zp = attr(call, "table_shift")[gate], attr(call, "act_zp")[gate]
+        value = fp.i32(lanes.activate(scratch[0], tables, gate, self.pieces, shift, pre, self.bits))
+        return value - zp if zp else value
 
-    def state(self, z: Any, n: Any, h_real: Any) -> Any:
+    def state(self, lanes: Lanes, scratch: tuple[Any, Any], z: Expr, n: Expr, h_real: Expr) -> Expr:
+        """The new state, int{state_bits}. h_real: the old one without its zero point."""
         call = self.call
-        new = fp.i64((attr(call, "z_one") - z) * n) * fp.const64(attr(call, "n_mult"))
-        keep = fp.i64(z * h_real) * fp.const64(attr(call, "h_mult"))
-        return fp.rescale(
-            new + keep, attr(call, "state_shift"), attr(call, "state_zp"), attr(call, "state_bits")
+        n_mult, h_mult = (lanes.wide(T.int32(attr(call, name))) for name in ("n_mult", "h_mult"))
+        terms = [((attr(call, "z_one") - z) * n, n_mult), (z * h_real, h_mult)]
+        return lanes.rescale(
+            scratch[1], terms, attr(call, "state_shift"), attr(call, "state_zp"), self.state_bits, self.fits
         )
 
-    def output(self, state: Any) -> Any:
+    def output(self, lanes: Lanes, scratch: tuple[Any, Any], state: Expr) -> Expr:
+        """The int8 copy of a state, int32."""
         call = self.call
-        product = fp.i64(state - attr(call, "state_zp")) * fp.const64(attr(call, "out_mult"))
-        return fp.rescale(product, attr(call, "out_shift"), attr(call, "out_zp"), 8)
+        terms = [(state - attr(call, "state_zp"), lanes.wide(T.int32(attr(call, "out_mult"))))]
+        return lanes.rescale(scratch[1], terms, attr(call, "out_shift"), attr(call, "out_zp"), 8, self.fits)
+
+    def update_after(
+        self,
+        lanes: Lanes,
+        sums: tuple[Callable[[int], Expr], Callable[[int], Expr]],
+        multipliers: tuple[Callable[[int], Expr], Callable[[int], Expr]],
+        tables: Any,
+        act: Any,
+        scratch: tuple[Any, Any],
+        h: Expr,
+        store: Callable[[Expr, Expr], None],
+    ) -> None:
+        """All of a step but its products, for units of `lanes`, with r applied to U h.
+
+        sums: gate to the products with x and with h, biases added; multipliers: of them; act: int32 local [4, lanes];
+        scratch: what `Lanes.scratch` and `Lanes.sums` made; h: the old state, int32; store: takes the new state and its
+        int8 copy.
+        """
+        call = self.call
+        (acc_x, acc_h), (m_ih, m_hh) = sums, multipliers
+        for g in range(2):
+            terms = [(acc_x(g), m_ih(g)), (acc_h(g), m_hh(g))]
+            lanes.store(act, self.activate(lanes, scratch, tables, terms, g), g, 0)
+        hn = lanes.rescale(scratch[1], [(acc_h(2), m_hh(2))], attr(call, "hn_shift"), 0, self.bits, self.fits)
+        lanes.store(act, fp.i32(hn), 3, 0)
+        gated = lanes.load(act, 0, 0) * lanes.load(act, 3, 0), lanes.wide(T.int32(attr(call, "rn_mult")))
+        n = self.activate(lanes, scratch, tables, [(acc_x(2), m_ih(2)), gated], 2)
+        lanes.store(act, n, 2, 0)
+        z, n = lanes.load(act, 1, 0), lanes.load(act, 2, 0)
+        lanes.store(act, fp.i32(self.state(lanes, scratch, z, n, h - attr(call, "state_zp"))), 3, 0)
+        state = lanes.load(act, 3, 0)
+        store(fp.cast(self.state_bits, state), self.output(lanes, scratch, state))
 
 
-def build_reset_after(call: Any, batch: int, width: int, hidden: int, pieces: int) -> Any:
-    """PrimFunc of one step with r applied to U h (PyTorch's nn.GRU)."""
-    from tvm.tirx.script import builder as T
-
-    depth, bits, state_bits = width + hidden, attr(call, "gate_bits"), attr(call, "state_bits")
-    with kernel("gru_step", "recurrent_step", {MACS_ATTR: batch * hidden * GATES * depth}, 2) as k:
+def build_reset_after(layer: Layer) -> Any:
+    """PrimFunc of one step, a unit at a time, with r applied to U h (PyTorch's nn.GRU)."""
+    batch, width, hidden, pieces = layer.batch, layer.width, layer.hidden, layer.pieces
+    depth, lanes = width + hidden, Lanes()
+    with layer.open("gru_step", 2) as k:
         x = k.arg("x", (batch, width), "int8")
         h8 = k.arg("h8", (batch, hidden), "int8")
-        h = k.arg("h", (batch, hidden), f"int{state_bits}")
+        h = k.arg("h", (batch, hidden), f"int{layer.state_bits}")
         w = k.arg("w", (hidden, GATES, depth), "int8")
         bias = k.arg("bias", (hidden, GATES), "int32")
         m_ih = k.arg("mult_ih", (hidden, GATES), "int32")
@@ -126,7 +218,7 @@ def build_reset_after(call: Any, batch: int, width: int, hidden: int, pieces: in
         bias_hn = k.arg("bias_hn", (hidden,), "int32")
         tables = k.arg("tables", (GATES, 3, pieces), "int16")
         y = k.arg("y", (batch, hidden), "int8")
-        h_out = k.arg("h_out", (batch, hidden), f"int{state_bits}")
+        h_out = k.arg("h_out", (batch, hidden), f"int{layer.state_bits}")
         with T.grid(batch, hidden) as (b, j):
             with T.sblock("unit"):
                 vb, vj = T.axis.spatial(batch, b), T.axis.spatial(hidden, j)
@@ -136,8 +228,8 @@ def build_reset_after(call: Any, batch: int, width: int, hidden: int, pieces: in
                 T.writes(y[vb, vj], h_out[vb, vj])
                 acc_x = T.sblock_alloc_buffer((GATES,), "int32")
                 acc_h = T.sblock_alloc_buffer((GATES,), "int32")
-                act = T.sblock_alloc_buffer((GATES + 1,), "int32")
-                scratch = T.sblock_alloc_buffer((2,), "int32")
+                act = T.sblock_alloc_buffer((4, 1), "int32")
+                scratch = lanes.scratch(), lanes.sums()
                 dot_rows("x", acc_x, GATES, width, (w, lambda g, i: (vj, g, i)), (x, lambda i: (vb, i)),
                          (bias, lambda g: (vj, g)))  # fmt: skip
                 dot_rows("h", acc_h, GATES, hidden, (w, lambda g, i: (vj, g, width + i)), (h8, lambda i: (vb, i)),
@@ -146,29 +238,94 @@ def build_reset_after(call: Any, batch: int, width: int, hidden: int, pieces: in
                     T.reads(acc_x[0:GATES], acc_h[0:GATES], h[vb, vj], bias_hn[vj], m_ih[vj, 0:GATES],
                             m_hh[vj, 0:GATES], tables[0:GATES, 0:3, 0:pieces])  # fmt: skip
                     T.writes(y[vb, vj], h_out[vb, vj])
-                    s = _Scalars(call, tables, pieces)
-                    for g in range(2):
-                        acc = fp.i64(acc_x[g]) * fp.i64(m_ih[vj, g]) + fp.i64(acc_h[g]) * fp.i64(m_hh[vj, g])
-                        T.buffer_store(act, s.activate(scratch, acc, g), [g])
-                    hn = fp.i64(acc_h[2] + bias_hn[vj]) * fp.i64(m_hh[vj, 2])
-                    T.buffer_store(act, fp.i32(fp.rescale(hn, attr(call, "hn_shift"), 0, bits)), [3])
-                    gated = fp.i64(act[0] * act[3]) * fp.const64(attr(call, "rn_mult"))
-                    acc = fp.i64(acc_x[2]) * fp.i64(m_ih[vj, 2]) + gated
-                    T.buffer_store(act, s.activate(scratch, acc, 2), [2])
-                    state = s.state(act[1], act[2], fp.i32(h[vb, vj]) - attr(call, "state_zp"))
-                    T.buffer_store(act, fp.i32(state), [3])
-                    T.buffer_store(h_out, T.Cast(f"int{state_bits}", act[3]), [vb, vj])
-                    T.buffer_store(y, s.output(act[3]), [vb, vj])
+
+                    def store(state: Expr, copy: Expr) -> None:
+                        T.buffer_store(h_out, state, [vb, vj])
+                        T.buffer_store(y, copy, [vb, vj])
+
+                    layer.update_after(
+                        lanes,
+                        (lambda g: acc_x[g], lambda g: acc_h[g] + bias_hn[vj] if g == 2 else acc_h[g]),
+                        (lambda g: m_ih[vj, g], lambda g: m_hh[vj, g]),
+                        tables,
+                        act,
+                        scratch,
+                        fp.i32(h[vb, vj]),
+                        store,
+                    )
     return k.result
 
 
-def build_reset_before(call: Any, batch: int, width: int, hidden: int, pieces: int) -> Any:
-    """PrimFunc of one step with r applied to h before the product (Keras reset_after=False)."""
-    from tvm.tirx.script import builder as T
+def build_tiles(layer: Layer, tile: Tiling) -> Any:
+    """`build_reset_after` with a tile of units at a time."""
+    batch, width, hidden = layer.batch, layer.width, layer.hidden
+    size, many = tile.width, tile.accumulators
+    row = tile.isa.table_row(layer.pieces)
+    lanes, state_type = Lanes(tile.lanes, tile.isa), f"int{layer.state_bits}"
+    with layer.open("gru_step", 2) as k:
+        x = k.arg("x", (batch, width), "int8")
+        h8 = k.arg("h8", (batch, hidden), "int8")
+        h = k.arg("h", (batch, hidden), state_type)
+        w_x = k.arg("w_x", tile.weight_shape(width), "int8")
+        w_h = k.arg("w_h", tile.weight_shape(hidden), "int8")
+        bias = k.arg("bias", (tile.count, many), "int32")
+        bias_h = k.arg("bias_h", (tile.count, many), "int32")
+        m_ih = k.arg("mult_ih", (tile.count, size), "int32")
+        m_hh = k.arg("mult_hh", (tile.count, size), "int32")
+        tables = k.arg("tables", (GATES, 3, row), "int16")
+        y = k.arg("y", (batch, hidden), "int8")
+        h_out = k.arg("h_out", (batch, hidden), state_type)
 
-    depth, bits, state_bits = width + hidden, attr(call, "gate_bits"), attr(call, "state_bits")
-    state_zp = attr(call, "state_zp")
-    with kernel("gru_before_step", "recurrent_step", {MACS_ATTR: batch * hidden * GATES * depth}, 4) as k:
+        def unit(vb: Expr, vj: Expr, valid: int) -> None:
+            """`valid` units of tile vj."""
+            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0:GATES, 0:3, 0:row]]
+            packed = tile.region(w_x, vj), tile.region(w_h, vj), bias[vj, 0:many], bias_h[vj, 0:many]
+            T.reads(x[vb, 0:width], h8[vb, 0:hidden], h[vb, units], *packed, *constants)
+            T.writes(y[vb, units], h_out[vb, units])
+            acc_x = T.sblock_alloc_buffer((many,), "int32")
+            acc_h = T.sblock_alloc_buffer((many,), "int32")
+            sums = T.sblock_alloc_buffer((2 * GATES, tile.lanes), "int32")
+            act = T.sblock_alloc_buffer((4, tile.lanes), "int32")
+            scratch = lanes.scratch(), lanes.sums()
+            state = TileState(tile, valid, state_type)
+            name = "" if valid == tile.lanes else "_last"
+            dot_tile(f"x{name}", tile, acc_x, (x, (vb,)), (w_x, vj), width, (bias, vj))
+            dot_tile(f"h{name}", tile, acc_h, (h8, (vb,)), (w_h, vj), hidden, (bias_h, vj))
+            with T.sblock(f"update{name}"):
+                T.reads(acc_x[0:many], acc_h[0:many], h[vb, units], *constants)
+                T.writes(y[vb, units], h_out[vb, units])
+                gather(tile, acc_x, sums, 0)
+                gather(tile, acc_h, sums, GATES)
+
+                def store(new: Expr, copy: Expr) -> None:
+                    state.store(new, h_out, vb, vj)
+                    state.store(copy, y, vb, vj)
+
+                layer.update_after(
+                    lanes,
+                    (lambda g: lanes.load(sums, g, 0), lambda g: lanes.load(sums, GATES + g, 0)),
+                    (
+                        lambda g: lanes.load(m_ih, vj, g * tile.lanes),
+                        lambda g: lanes.load(m_hh, vj, g * tile.lanes),
+                    ),
+                    tables,
+                    act,
+                    scratch,
+                    fp.i32(state.load(h, vb, vj)),
+                    store,
+                )
+
+        for_each_tile(tile, batch, unit)
+    return k.result
+
+
+def build_reset_before(layer: Layer) -> Any:
+    """PrimFunc of one step with r applied to h before the product (Keras reset_after=False)."""
+    call, batch, width, hidden, pieces = layer.call, layer.batch, layer.width, layer.hidden, layer.pieces
+    depth, bits, state_bits = width + hidden, layer.bits, layer.state_bits
+    state_zp, lanes = attr(call, "state_zp"), Lanes()
+    with layer.open("gru_before_step", 4) as k:
         x = k.arg("x", (batch, width), "int8")
         h8 = k.arg("h8", (batch, hidden), "int8")
         h = k.arg("h", (batch, hidden), f"int{state_bits}")
@@ -182,7 +339,6 @@ def build_reset_before(call: Any, batch: int, width: int, hidden: int, pieces: i
         h_out = k.arg("h_out", (batch, hidden), f"int{state_bits}")
         rh = k.arg("rh", (batch, hidden), "int8")
         z = k.arg("z", (batch, hidden), f"int{bits}")
-        s = _Scalars(call, tables, pieces)
         with T.grid(batch, hidden) as (b, j):
             with T.sblock("unit_rz"):
                 vb, vj = T.axis.spatial(batch, b), T.axis.spatial(hidden, j)
@@ -192,7 +348,7 @@ def build_reset_before(call: Any, batch: int, width: int, hidden: int, pieces: i
                 acc_x = T.sblock_alloc_buffer((2,), "int32")
                 acc_h = T.sblock_alloc_buffer((2,), "int32")
                 act = T.sblock_alloc_buffer((1,), "int32")
-                scratch = T.sblock_alloc_buffer((2,), "int32")
+                scratch = lanes.scratch(), lanes.sums()
                 dot_rows("x_rz", acc_x, 2, width, (w_rz, lambda g, i: (vj, g, i)), (x, lambda i: (vb, i)),
                          (bias, lambda g: (vj, g)))  # fmt: skip
                 dot_rows("h_rz", acc_h, 2, hidden, (w_rz, lambda g, i: (vj, g, width + i)), (h8, lambda i: (vb, i)),
@@ -201,15 +357,15 @@ def build_reset_before(call: Any, batch: int, width: int, hidden: int, pieces: i
                     T.reads(acc_x[0:2], acc_h[0:2], h[vb, vj], m_ih[vj, 0:2], m_hh[vj, 0:2],
                             tables[0:GATES, 0:3, 0:pieces])  # fmt: skip
                     T.writes(rh[vb, vj], z[vb, vj])
-                    acc = fp.i64(acc_x[0]) * fp.i64(m_ih[vj, 0]) + fp.i64(acc_h[0]) * fp.i64(m_hh[vj, 0])
-                    T.buffer_store(act, s.activate(scratch, acc, 0), [0])
+                    terms = [(acc_x[0], m_ih[vj, 0]), (acc_h[0], m_hh[vj, 0])]
+                    T.buffer_store(act, layer.activate(lanes, scratch, tables, terms, 0), [0])
                     product = fp.i64(act[0] * (fp.i32(h[vb, vj]) - state_zp)) * fp.const64(
                         attr(call, "rh_mult")
                     )
                     value = fp.rescale(product, attr(call, "rh_shift"), attr(call, "rh_zp"), 8)
                     T.buffer_store(rh, value, [vb, vj])
-                    acc = fp.i64(acc_x[1]) * fp.i64(m_ih[vj, 1]) + fp.i64(acc_h[1]) * fp.i64(m_hh[vj, 1])
-                    gate = s.activate(scratch, acc, 1) + attr(call, "act_zp")[1]
+                    terms = [(acc_x[1], m_ih[vj, 1]), (acc_h[1], m_hh[vj, 1])]
+                    gate = layer.activate(lanes, scratch, tables, terms, 1) + attr(call, "act_zp")[1]
                     T.buffer_store(z, T.Cast(f"int{bits}", gate), [vb, vj])
         with T.grid(batch, hidden) as (b, j):
             with T.sblock("unit_n"):
@@ -220,7 +376,7 @@ def build_reset_before(call: Any, batch: int, width: int, hidden: int, pieces: i
                 acc_x = T.sblock_alloc_buffer((1,), "int32")
                 acc_h = T.sblock_alloc_buffer((1,), "int32")
                 act = T.sblock_alloc_buffer((2,), "int32")
-                scratch = T.sblock_alloc_buffer((2,), "int32")
+                scratch = lanes.scratch(), lanes.sums()
                 dot_rows("x_n", acc_x, 1, width, (w_n, lambda g, i: (vj, i)), (x, lambda i: (vb, i)),
                          (bias, lambda g: (vj, g + 2)))  # fmt: skip
                 dot_rows("h_n", acc_h, 1, hidden, (w_n, lambda g, i: (vj, width + i)), (rh, lambda i: (vb, i)),
@@ -229,13 +385,13 @@ def build_reset_before(call: Any, batch: int, width: int, hidden: int, pieces: i
                     T.reads(acc_x[0], acc_h[0], z[vb, vj], h[vb, vj], m_ih[vj, 2], m_hh[vj, 2],
                             tables[0:GATES, 0:3, 0:pieces])  # fmt: skip
                     T.writes(y[vb, vj], h_out[vb, vj])
-                    acc = fp.i64(acc_x[0]) * fp.i64(m_ih[vj, 2]) + fp.i64(acc_h[0]) * fp.i64(m_hh[vj, 2])
-                    T.buffer_store(act, s.activate(scratch, acc, 2), [0])
+                    terms = [(acc_x[0], m_ih[vj, 2]), (acc_h[0], m_hh[vj, 2])]
+                    T.buffer_store(act, layer.activate(lanes, scratch, tables, terms, 2), [0])
                     z_real = fp.i32(z[vb, vj]) - attr(call, "act_zp")[1]
-                    state = s.state(z_real, act[0], fp.i32(h[vb, vj]) - state_zp)
+                    state = layer.state(lanes, scratch, z_real, act[0], fp.i32(h[vb, vj]) - state_zp)
                     T.buffer_store(act, fp.i32(state), [1])
                     T.buffer_store(h_out, T.Cast(f"int{state_bits}", act[1]), [vb, vj])
-                    T.buffer_store(y, s.output(act[1]), [vb, vj])
+                    T.buffer_store(y, layer.output(lanes, scratch, act[1]), [vb, vj])
     return k.result
 
 

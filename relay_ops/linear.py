@@ -1,17 +1,23 @@
 """irnn.linear: Relax op and TIR lowering (formula: irnn_tvm/ops/linear.py).
 
-Four output rows share each activation load; weights stay row-major, which is the order the dot products read.
+Rows share each activation load: a tile of them where there is an instruction set to do it with, else four, with weights
+in row-major order.
 """
 
 from typing import Any
 
 from tvm import relax, tirx
+from tvm.tirx.script import builder as T
+
+from irnn_tvm.schedules.instruction_set import shared
 
 from . import fixed_point as fp
 from .elementwise import product
 from .kernel import MACS_ATTR, kernel
+from .lanes import Lanes
 from .matvec import dot_rows
-from .registry import attr, define, shape_of, tensor
+from .registry import attr, constant, define, shape_of, tensor
+from .tiles import TileState, Tiling, dot_tile, for_each_tile, gather, products_bound, tiling
 
 ROWS = 4
 
@@ -24,19 +30,59 @@ def legalize(bb: Any, call: Any) -> Any:
     x, w, bias, mult = call.args
     n, depth = (int(d) for d in shape_of(w))
     size = product(shape_of(x)[:-1])
-    bits = attr(call, "out_bits")
+    shift, out_zp, bits = attr(call, "shift"), attr(call, "out_zp"), attr(call, "out_bits")
     flat = bb.emit(relax.op.reshape(x, relax.ShapeExpr([size, depth])))
     m = size if isinstance(size, int | tirx.IntImm) else tirx.Var("m", "int64")
-    func = build(m, n, depth, attr(call, "shift"), attr(call, "out_zp"), bits)
+    arrays = [
+        constant(a, bb, f"irnn.linear {what}") for a, what in ((w, "w"), (bias, "bias"), (mult, "mult"))
+    ]
+    tile = None if shared(arrays[0]) else tiling(1, n, (arrays[0],))
+    if tile is None:
+        func, args = build(m, n, depth, shift, out_zp, bits), [w, bias, mult]
+    else:
+        worst = int(products_bound(arrays[0], arrays[2], arrays[1]).max())
+        fits = fp.within_int32(worst, shift, out_zp)
+        func = build_tiles(tile, m, depth, shift, out_zp, bits, fits)
+        packed = [tile.pack_weights(arrays[0]), tile.pack_start(arrays[1]), tile.pack(arrays[2])]
+        args = [relax.const(a, str(a.dtype)) for a in packed]
     gv = bb.add_func(func, "linear")
-    y = bb.emit(relax.call_tir(gv, [flat, w, bias, mult], relax.TensorType([size, n], f"int{bits}")))
+    y = bb.emit(relax.call_tir(gv, [flat, *args], relax.TensorType([size, n], f"int{bits}")))
     return relax.op.reshape(y, relax.ShapeExpr(list(call.ty.shape.values)))
+
+
+def build_tiles(tile: Tiling, m: Any, depth: int, shift: int, out_zp: int, bits: int, fits: bool) -> Any:
+    """`build` with a tile of rows at a time. fits: see `fixed_point.rescale`."""
+    n, many, lanes = tile.rows, tile.accumulators, Lanes(tile.lanes, tile.isa)
+    with kernel("linear", "matvec", {MACS_ATTR: n * depth}) as k:
+        x = k.arg("x", (m, depth), "int8")
+        w = k.arg("w", tile.weight_shape(depth), "int8")
+        bias = k.arg("bias", (tile.count, many), "int32")
+        mult = k.arg("mult", (tile.count, tile.lanes), "int32")
+        y = k.arg("y", (m, n), f"int{bits}")
+
+        def unit(vi: Any, vj: Any, valid: int) -> None:
+            rows = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            T.reads(x[vi, 0:depth], tile.region(w, vj), bias[vj, 0:many], mult[vj, 0 : tile.lanes])
+            T.writes(y[vi, rows])
+            acc = T.sblock_alloc_buffer((many,), "int32")
+            sums = T.sblock_alloc_buffer((1, tile.lanes), "int32")
+            scratch = lanes.sums()
+            state = TileState(tile, valid, f"int{bits}")
+            name = "rows" if valid == tile.lanes else "last"
+            dot_tile(name, tile, acc, (x, (vi,)), (w, vj), depth, (bias, vj))
+            with T.sblock(f"store_{name}"):
+                T.reads(acc[0:many], mult[vj, 0 : tile.lanes])
+                T.writes(y[vi, rows])
+                gather(tile, acc, sums, 0)
+                terms = [(lanes.load(sums, 0, 0), lanes.load(mult, vj, 0))]
+                state.store(lanes.rescale(scratch, terms, shift, out_zp, bits, fits), y, vi, vj)
+
+        for_each_tile(tile, m, unit)
+    return k.result
 
 
 def build(m: Any, n: int, depth: int, shift: int, out_zp: int, bits: int) -> Any:
     """PrimFunc x [m, depth], w [n, depth], bias [n], mult [n] -> y [m, n]."""
-    from tvm.tirx.script import builder as T
-
     with kernel("linear", "matvec", {MACS_ATTR: n * depth}) as k:
         x = k.arg("x", (m, depth), "int8")
         w = k.arg("w", (n, depth), "int8")

@@ -1,23 +1,30 @@
 """irnn.lstm: Relax op and TIR lowering of one step (formula: irnn_tvm/ops/lstm.py).
 
-Weights are packed [H][4 gates][X + H]: one pass over them in memory order feeds the four dot products, the rescale,
-the activations and the cell update of a unit, so nothing but h and c leaves registers.
+Weights are packed so that one pass over them in memory order feeds the four dot products, the rescale, the activations
+and the cell update of a unit, or of a tile of units, and nothing but h and c leaves registers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tvm import relax
+from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
-from .kernel import MACS_ATTR, kernel
+from .kernel import MACS_ATTR, Kernel, kernel
+from .lanes import Lanes
 from .matvec import dot_rows
 from .registry import attr, constant, define, shape_of, tensor
 from .scan import emit_scan
+from .tiles import TileState, Tiling, dot_tile, for_each_tile, gather, products_bound, tiling
 
 GATES = 4
+Expr = Any
 
 
 def infer(call: Any) -> Any:
@@ -40,24 +47,20 @@ def pack_gates(rows: np.ndarray, gates: int) -> np.ndarray:
 
 def legalize(bb: Any, call: Any) -> Any:
     x, h0, c0 = call.args[:3]
-    w_ih, w_hh, bias, mult_ih, mult_hh = (
-        constant(a, bb, f"irnn.lstm {n}")
-        for a, n in zip(call.args[3:8], ("w_ih", "w_hh", "bias", "mult_ih", "mult_hh"), strict=True)
-    )
-    weights = np.concatenate([pack_gates(w_ih, GATES), pack_gates(w_hh, GATES)], axis=2)
-    constants = [relax.const(np.ascontiguousarray(weights), "int8")]
-    constants += [relax.const(pack_gates(a, GATES), "int32") for a in (bias, mult_ih, mult_hh)]
-    constants.append(call.args[8])
+    names = ("w_ih", "w_hh", "bias", "mult_ih", "mult_hh", "tables")
+    arrays = {n: constant(a, bb, f"irnn.lstm {n}") for a, n in zip(call.args[3:9], names, strict=True)}
     batch, hidden = (int(d) for d in shape_of(h0))
-    func = build(call, batch, int(shape_of(x)[2]), hidden, int(shape_of(call.args[8])[2]))
+    layer = Layer(call, batch, int(shape_of(x)[2]), hidden, arrays["tables"].shape[2], fits(call, arrays))
+    tile = tiling(GATES, hidden, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
+    packed = pack_rows(arrays) if tile is None else pack_tiles(arrays, tile)
     outs = emit_scan(
         bb,
-        func,
+        build_rows(layer) if tile is None else build_tiles(layer, tile),
         "lstm_step",
         x,
         h0,
         [c0],
-        constants,
+        [relax.const(a, str(a.dtype)) for a in packed],
         call.ty.fields[0],
         [],
         last_y=True,
@@ -66,25 +69,107 @@ def legalize(bb: Any, call: Any) -> Any:
     return relax.Tuple(outs)
 
 
-def build(call: Any, batch: int, width: int, hidden: int, pieces: int) -> Any:
-    """PrimFunc of one step; scalars of the op are compiled in."""
-    from tvm.tirx.script import builder as T
+def fits(call: Any, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether every sum that is rescaled fits int32 before it is saturated."""
+    worst = products_bound(arrays["w_ih"], arrays["mult_ih"], arrays["bias"])
+    worst = worst + products_bound(arrays["w_hh"], arrays["mult_hh"], None)
+    pairs = zip(
+        worst.reshape(GATES, -1).max(axis=1), attr(call, "gate_shift"), attr(call, "gate_zp"), strict=True
+    )
+    unit, cell = 1 << attr(call, "gate_bits"), 1 << attr(call, "cell_bits")
+    state = unit * cell * attr(call, "f_mult") + unit * unit * attr(call, "i_mult")
+    return (
+        all(fp.within_int32(int(bound), shift, zp) for bound, shift, zp in pairs)
+        and fp.within_int32(state, attr(call, "cell_shift"), attr(call, "cell_zp"))
+        and fp.within_int32(unit * unit * attr(call, "h_mult"), attr(call, "h_shift"), attr(call, "h_zp"))
+    )
 
-    gate_shift, gate_zp, gate_bits = attr(call, "gate_shift"), attr(call, "gate_zp"), attr(call, "gate_bits")
-    table_shift, act_zp = attr(call, "table_shift"), attr(call, "act_zp")
-    cell_bits, cell_zp = attr(call, "cell_bits"), attr(call, "cell_zp")
+
+def pack_rows(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Constants of `build_rows` in its order."""
+    weights = np.concatenate([pack_gates(arrays[n], GATES) for n in ("w_ih", "w_hh")], axis=2)
+    vectors = [pack_gates(arrays[n], GATES) for n in ("bias", "mult_ih", "mult_hh")]
+    return [np.ascontiguousarray(weights), *vectors, arrays["tables"]]
+
+
+def pack_tiles(arrays: dict[str, np.ndarray], tile: Tiling) -> list[np.ndarray]:
+    """Constants of `build_tiles` in its order."""
+    weights = [tile.pack_weights(arrays[n]) for n in ("w_ih", "w_hh")]
+    multipliers = [tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh")]
+    return [*weights, tile.pack_start(arrays["bias"]), *multipliers, tile.pack_table(arrays["tables"])]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Sizes of a call of the op. fits: see `fits`."""
+
+    call: Any
+    batch: int
+    width: int
+    hidden: int
+    pieces: int
+    fits: bool
+
+    @property
+    def cell(self) -> str:
+        return f"int{attr(self.call, 'cell_bits')}"
+
+    def open(self) -> AbstractContextManager[Kernel]:
+        macs = self.batch * self.hidden * GATES * (self.width + self.hidden)
+        return kernel("lstm_step", "recurrent_step", {MACS_ATTR: macs}, 2)
+
+    def update(
+        self,
+        lanes: Lanes,
+        pre: Callable[[int], list[tuple[Expr, Expr]]],
+        tables: Any,
+        act: Any,
+        scratch: tuple[Any, Any],
+        c: Expr,
+        store: Callable[[Expr, Expr], None],
+    ) -> None:
+        """The gates and the new state of the units of `lanes`.
+
+        pre: gate to its sums and their multipliers; act: int16 local [GATES + 1, lanes]; scratch: what `Lanes.scratch`
+        and `Lanes.sums` made; c: the old cell, int32; store: takes the new cell and the new h.
+        """
+        call, bits = self.call, attr(self.call, "gate_bits")
+        shift, zp, act_zp = attr(call, "gate_shift"), attr(call, "gate_zp"), attr(call, "act_zp")
+        table_shift = attr(call, "table_shift")
+        for g in range(GATES):
+            q = lanes.rescale(scratch[1], pre(g), shift[g], zp[g], bits, self.fits)
+            gate = lanes.activate(scratch[0], tables, g, self.pieces, table_shift[g], q, bits)
+            # Without its zero point an 8-bit gate needs 9 bits; 16-bit gates have none.
+            lanes.store(act, fp.cast(16, gate) - T.int16(act_zp[g]) if act_zp[g] else fp.cast(16, gate), g, 0)
+        i, f, g, o = (fp.i32(lanes.load(act, gate, 0)) for gate in range(GATES))
+        cell_zp, cell_shift, cell_bits = (attr(call, n) for n in ("cell_zp", "cell_shift", "cell_bits"))
+        f_mult, i_mult, h_mult = (lanes.wide(T.int32(attr(call, n))) for n in ("f_mult", "i_mult", "h_mult"))
+        terms = [(f * (c - cell_zp), f_mult), (i * g, i_mult)]
+        cell = lanes.rescale(scratch[1], terms, cell_shift, cell_zp, cell_bits, self.fits)
+        lanes.store(act, fp.cast(16, cell), GATES, 0)
+        cell = lanes.load(act, GATES, 0)
+        tanh = lanes.activate(scratch[0], tables, GATES, self.pieces, table_shift[GATES], cell, bits)
+        terms = [(o * (fp.i32(tanh) - act_zp[GATES]), h_mult)]
+        h = lanes.rescale(scratch[1], terms, attr(call, "h_shift"), attr(call, "h_zp"), 8, self.fits)
+        store(fp.cast(cell_bits, cell), h)
+
+
+def build_rows(layer: Layer) -> Any:
+    """PrimFunc of one step, a unit at a time; scalars of the op are compiled in."""
+    batch, width, hidden, pieces = layer.batch, layer.width, layer.hidden, layer.pieces
     depth = width + hidden
-    with kernel("lstm_step", "recurrent_step", {MACS_ATTR: batch * hidden * GATES * depth}, 2) as k:
+    lanes = Lanes()
+    with layer.open() as k:
         x = k.arg("x", (batch, width), "int8")
         h = k.arg("h", (batch, hidden), "int8")
-        c = k.arg("c", (batch, hidden), f"int{cell_bits}")
+        c = k.arg("c", (batch, hidden), layer.cell)
         w = k.arg("w", (hidden, GATES, depth), "int8")
         bias = k.arg("bias", (hidden, GATES), "int32")
         m_ih = k.arg("mult_ih", (hidden, GATES), "int32")
         m_hh = k.arg("mult_hh", (hidden, GATES), "int32")
         tables = k.arg("tables", (GATES + 1, 3, pieces), "int16")
         h_out = k.arg("h_out", (batch, hidden), "int8")
-        c_out = k.arg("c_out", (batch, hidden), f"int{cell_bits}")
+        c_out = k.arg("c_out", (batch, hidden), layer.cell)
         with T.grid(batch, hidden) as (b, j):
             with T.sblock("unit"):
                 vb, vj = T.axis.spatial(batch, b), T.axis.spatial(hidden, j)
@@ -93,8 +178,8 @@ def build(call: Any, batch: int, width: int, hidden: int, pieces: int) -> Any:
                 T.writes(h_out[vb, vj], c_out[vb, vj])
                 acc_x = T.sblock_alloc_buffer((GATES,), "int32")
                 acc_h = T.sblock_alloc_buffer((GATES,), "int32")
-                act = T.sblock_alloc_buffer((GATES + 1,), "int32")
-                scratch = T.sblock_alloc_buffer((2,), "int32")
+                act = T.sblock_alloc_buffer((GATES + 1, 1), "int16")
+                scratch = lanes.scratch(), lanes.sums()
                 dot_rows("x", acc_x, GATES, width, (w, lambda g, i: (vj, g, i)), (x, lambda i: (vb, i)),
                          (bias, lambda g: (vj, g)))  # fmt: skip
                 dot_rows("h", acc_h, GATES, hidden, (w, lambda g, i: (vj, g, width + i)), (h, lambda i: (vb, i)),
@@ -103,20 +188,72 @@ def build(call: Any, batch: int, width: int, hidden: int, pieces: int) -> Any:
                     T.reads(acc_x[0:GATES], acc_h[0:GATES], c[vb, vj], m_ih[vj, 0:GATES], m_hh[vj, 0:GATES],
                             tables[0 : GATES + 1, 0:3, 0:pieces])  # fmt: skip
                     T.writes(h_out[vb, vj], c_out[vb, vj])
-                    for g in range(GATES):
-                        acc = fp.i64(acc_x[g]) * fp.i64(m_ih[vj, g]) + fp.i64(acc_h[g]) * fp.i64(m_hh[vj, g])
-                        pre = fp.rescale(acc, gate_shift[g], gate_zp[g], gate_bits)
-                        gate = fp.pwl(scratch, tables, g, pieces, table_shift[g], fp.i32(pre), gate_bits)
-                        T.buffer_store(act, fp.i32(gate) - act_zp[g], [g])
-                    keep = fp.i64(act[1] * (fp.i32(c[vb, vj]) - cell_zp)) * fp.const64(attr(call, "f_mult"))
-                    new = fp.i64(act[0] * act[2]) * fp.const64(attr(call, "i_mult"))
-                    cell = fp.rescale(keep + new, attr(call, "cell_shift"), cell_zp, cell_bits)
-                    T.buffer_store(act, fp.i32(cell), [GATES])
-                    T.buffer_store(c_out, T.Cast(f"int{cell_bits}", act[GATES]), [vb, vj])
-                    tanh_c = fp.pwl(scratch, tables, GATES, pieces, table_shift[GATES], act[GATES], gate_bits)
-                    out = fp.i64(act[3] * (fp.i32(tanh_c) - act_zp[GATES])) * fp.const64(attr(call, "h_mult"))
-                    value = fp.rescale(out, attr(call, "h_shift"), attr(call, "h_zp"), 8)
-                    T.buffer_store(h_out, value, [vb, vj])
+
+                    def pre(g: int) -> list[tuple[Expr, Expr]]:
+                        return [(acc_x[g], m_ih[vj, g]), (acc_h[g], m_hh[vj, g])]
+
+                    def store(cell: Expr, out: Expr) -> None:
+                        T.buffer_store(c_out, cell, [vb, vj])
+                        T.buffer_store(h_out, out, [vb, vj])
+
+                    layer.update(lanes, pre, tables, act, scratch, fp.i32(c[vb, vj]), store)
+    return k.result
+
+
+def build_tiles(layer: Layer, tile: Tiling) -> Any:
+    """PrimFunc of one step, a tile of units at a time: both products, then everything else in the tile's lanes."""
+    batch, width, hidden = layer.batch, layer.width, layer.hidden
+    size, many = tile.width, tile.accumulators
+    row = tile.isa.table_row(layer.pieces)
+    lanes = Lanes(tile.lanes, tile.isa)
+    with layer.open() as k:
+        x = k.arg("x", (batch, width), "int8")
+        h = k.arg("h", (batch, hidden), "int8")
+        c = k.arg("c", (batch, hidden), layer.cell)
+        w_x = k.arg("w_x", tile.weight_shape(width), "int8")
+        w_h = k.arg("w_h", tile.weight_shape(hidden), "int8")
+        bias = k.arg("bias", (tile.count, many), "int32")
+        m_ih = k.arg("mult_ih", (tile.count, size), "int32")
+        m_hh = k.arg("mult_hh", (tile.count, size), "int32")
+        tables = k.arg("tables", (GATES + 1, 3, row), "int16")
+        h_out = k.arg("h_out", (batch, hidden), "int8")
+        c_out = k.arg("c_out", (batch, hidden), layer.cell)
+
+        def unit(vb: Expr, vj: Expr, valid: int) -> None:
+            """`valid` units of tile vj."""
+            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0 : GATES + 1, 0:3, 0:row]]
+            packed = tile.region(w_x, vj), tile.region(w_h, vj), bias[vj, 0:many]
+            T.reads(x[vb, 0:width], h[vb, 0:hidden], c[vb, units], *packed, *constants)
+            T.writes(h_out[vb, units], c_out[vb, units])
+            acc_x = T.sblock_alloc_buffer((many,), "int32")
+            acc_h = T.sblock_alloc_buffer((many,), "int32")
+            sums = T.sblock_alloc_buffer((2 * GATES, tile.lanes), "int32")
+            act = T.sblock_alloc_buffer((GATES + 1, tile.lanes), "int16")
+            scratch = lanes.scratch(), lanes.sums()
+            state = TileState(tile, valid, layer.cell)
+            name = "" if valid == tile.lanes else "_last"
+            dot_tile(f"x{name}", tile, acc_x, (x, (vb,)), (w_x, vj), width, (bias, vj))
+            dot_tile(f"h{name}", tile, acc_h, (h, (vb,)), (w_h, vj), hidden, None)
+            with T.sblock(f"update{name}"):
+                T.reads(acc_x[0:many], acc_h[0:many], c[vb, units], *constants)
+                T.writes(h_out[vb, units], c_out[vb, units])
+                gather(tile, acc_x, sums, 0)
+                gather(tile, acc_h, sums, GATES)
+
+                def pre(g: int) -> list[tuple[Expr, Expr]]:
+                    pairs = ((sums, g, m_ih), (sums, GATES + g, m_hh))
+                    return [
+                        (lanes.load(acc, row, 0), lanes.load(m, vj, g * tile.lanes)) for acc, row, m in pairs
+                    ]
+
+                def store(cell: Expr, out: Expr) -> None:
+                    state.store(cell, c_out, vb, vj)
+                    state.store(out, h_out, vb, vj)
+
+                layer.update(lanes, pre, tables, act, scratch, fp.i32(state.load(c, vb, vj)), store)
+
+        for_each_tile(tile, batch, unit)
     return k.result
 
 

@@ -1,6 +1,7 @@
 """irnn.rnn: Relax op and TIR lowering of one step (formula: irnn_tvm/ops/rnn.py).
 
-Four units share each activation load; weights are packed [H][X + H].
+Units share each activation load: a tile of them where there is an instruction set to do it with, else four, with
+weights packed [H][X + H].
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from typing import Any
 
 import numpy as np
 from tvm import relax
+from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from .kernel import MACS_ATTR, kernel
+from .lanes import Lanes
 from .matvec import dot_rows
 from .registry import attr, constant, define, optional_arguments, shape_of, tensor
 from .scan import emit_scan
+from .tiles import TileState, Tiling, dot_tile, for_each_tile, gather, products_bound, tiling
 
 REQUIRED = ("x", "h0", "w_ih", "w_hh", "bias", "mult_ih", "mult_hh")
 OPTIONAL = ("table",)
@@ -32,21 +36,30 @@ def legalize(bb: Any, call: Any) -> Any:
     x, h0 = present["x"], present["h0"]
     arrays = {n: constant(e, bb, f"irnn.rnn {n}") for n, e in present.items() if n not in ("x", "h0")}
     batch, hidden = (int(d) for d in shape_of(h0))
-    weights = np.concatenate([arrays["w_ih"], arrays["w_hh"]], axis=1)
-    constants = [relax.const(np.ascontiguousarray(weights), "int8")]
-    constants += [relax.const(arrays[name], "int32") for name in ("bias", "mult_ih", "mult_hh")]
-    pieces = 0
-    if "table" in arrays:
-        constants.append(relax.const(arrays["table"], "int16"))
-        pieces = int(arrays["table"].shape[1])
+    width, table = int(shape_of(x)[2]), arrays.get("table")
+    pieces = 0 if table is None else int(table.shape[1])
+    tile = tiling(1, hidden, (arrays["w_ih"], arrays["w_hh"]), table)
+    if tile is None:
+        func = build(call, batch, width, hidden, pieces)
+        weights = np.ascontiguousarray(np.concatenate([arrays["w_ih"], arrays["w_hh"]], axis=1))
+        packed = [weights, *(arrays[name] for name in ("bias", "mult_ih", "mult_hh"))]
+    else:
+        worst = products_bound(arrays["w_ih"], arrays["mult_ih"], arrays["bias"])
+        worst = worst + products_bound(arrays["w_hh"], arrays["mult_hh"], None)
+        fits = fp.within_int32(int(worst.max()), attr(call, "shift"), attr(call, "zp"))
+        func = build_tiles(call, tile, batch, width, pieces, fits)
+        packed = [tile.pack_weights(arrays[name]) for name in ("w_ih", "w_hh")]
+        packed += [tile.pack_start(arrays["bias"]), *(tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh"))]
+    if table is not None:
+        packed.append(table if tile is None else tile.pack_table(table))
     outs = emit_scan(
         bb,
-        build(call, batch, int(shape_of(x)[2]), hidden, pieces),
+        func,
         "rnn_step",
         x,
         h0,
         [],
-        constants,
+        [relax.const(a, str(a.dtype)) for a in packed],
         call.ty.fields[0],
         [],
         last_y=True,
@@ -55,10 +68,54 @@ def legalize(bb: Any, call: Any) -> Any:
     return relax.Tuple(outs)
 
 
+def build_tiles(call: Any, tile: Tiling, batch: int, width: int, pieces: int, fits: bool) -> Any:
+    """`build` with a tile of units at a time. fits: see `fixed_point.rescale`."""
+    shift, zp, bits = attr(call, "shift"), attr(call, "zp"), attr(call, "gate_bits")
+    hidden, many, lanes = tile.rows, tile.accumulators, Lanes(tile.lanes, tile.isa)
+    with kernel("rnn_step", "recurrent_step", {MACS_ATTR: batch * hidden * (width + hidden)}, 1) as k:
+        x = k.arg("x", (batch, width), "int8")
+        h = k.arg("h", (batch, hidden), "int8")
+        w_x = k.arg("w_x", tile.weight_shape(width), "int8")
+        w_h = k.arg("w_h", tile.weight_shape(hidden), "int8")
+        bias = k.arg("bias", (tile.count, many), "int32")
+        m_ih, m_hh = (k.arg(n, (tile.count, tile.lanes), "int32") for n in ("mult_ih", "mult_hh"))
+        table: Any = k.arg("table", (3, tile.isa.table_row(pieces)), "int16") if pieces else None
+        y = k.arg("y", (batch, hidden), "int8")
+
+        def unit(vb: Any, vj: Any, valid: int) -> None:
+            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            constants = [m[vj, 0 : tile.lanes] for m in (m_ih, m_hh)]
+            constants += [table[0:3, 0 : table.shape[1]]] if pieces else []
+            packed = tile.region(w_x, vj), tile.region(w_h, vj), bias[vj, 0:many]
+            T.reads(x[vb, 0:width], h[vb, 0:hidden], *packed, *constants)
+            T.writes(y[vb, units])
+            acc_x = T.sblock_alloc_buffer((many,), "int32")
+            acc_h = T.sblock_alloc_buffer((many,), "int32")
+            sums = T.sblock_alloc_buffer((2, tile.lanes), "int32")
+            scratch, wide = lanes.scratch(), lanes.sums()
+            state = TileState(tile, valid)
+            name = "" if valid == tile.lanes else "_last"
+            dot_tile(f"x{name}", tile, acc_x, (x, (vb,)), (w_x, vj), width, (bias, vj))
+            dot_tile(f"h{name}", tile, acc_h, (h, (vb,)), (w_h, vj), hidden, None)
+            with T.sblock(f"update{name}"):
+                T.reads(acc_x[0:many], acc_h[0:many], *constants)
+                T.writes(y[vb, units])
+                gather(tile, acc_x, sums, 0)
+                gather(tile, acc_h, sums, 1)
+                terms = [(lanes.load(sums, i, 0), lanes.load(m, vj, 0)) for i, m in enumerate((m_ih, m_hh))]
+                pre = lanes.rescale(wide, terms, shift, zp, bits if pieces else 8, fits)
+                if pieces:
+                    value = lanes.activate(scratch, table, None, pieces, attr(call, "table_shift"), pre, 8)
+                else:
+                    value = T.max(pre, T.int8(zp))
+                state.store(value, y, vb, vj)
+
+        for_each_tile(tile, batch, unit)
+    return k.result
+
+
 def build(call: Any, batch: int, width: int, hidden: int, pieces: int) -> Any:
     """PrimFunc of one step; scalars of the op are compiled in. pieces: of the table, 0 for relu."""
-    from tvm.tirx.script import builder as T
-
     depth, shift, zp, bits = width + hidden, attr(call, "shift"), attr(call, "zp"), attr(call, "gate_bits")
     with kernel("rnn_step", "recurrent_step", {MACS_ATTR: batch * hidden * depth}, 1) as k:
         x = k.arg("x", (batch, width), "int8")

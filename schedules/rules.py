@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import dot_rows, leave
+from . import dot_rows, leave, tiles
 
-RULES = (dot_rows, leave)
+RULES = (tiles, dot_rows, leave)
 
 
 def schedule(func: Any, target: Any) -> tuple[Any, str]:

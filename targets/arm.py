@@ -12,4 +12,5 @@ TARGET = Target(
     emulator=Emulator("user", "qemu-aarch64", ("-cpu", "cortex-a76"), "qemu-user"),
     machines=("aarch64", "arm64"),
     cpuinfo_flags=("asimd", "asimddp"),
+    instruction_set="neon-dotprod",
 )

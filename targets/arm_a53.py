@@ -7,10 +7,11 @@ TARGET = Target(
     description="AArch64 Linux without dotprod (Cortex-A53/A72 class)",
     kind="shared",
     # Without the cryptography extension, which the Raspberry Pi does not have.
-    tvm={"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a53", "mattr": ["-aes", "-sha2"]},
+    tvm={"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "generic", "mattr": ["-aes", "-sha2"]},
     zig_target="aarch64-linux-gnu.2.17",
     zig_flags=("-mcpu=cortex_a53-aes-sha2",),
     emulator=Emulator("user", "qemu-aarch64", ("-cpu", "cortex-a53"), "qemu-user"),
     machines=("aarch64", "arm64"),
     cpuinfo_flags=("asimd",),
+    instruction_set="neon",
 )

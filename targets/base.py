@@ -20,6 +20,13 @@ _HOST_SIMD_FLAGS = frozenset(
     | {"amx_tile", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2", "atomics"}
 )
 
+# What `native` stands for: the first whose flags this machine has.
+_HOST_SIMD = (
+    ("avx2", frozenset({"avx2"})),
+    ("neon-dotprod", frozenset({"asimd", "asimddp"})),
+    ("neon", frozenset({"asimd"})),
+)
+
 
 @dataclass(frozen=True)
 class Emulator:
@@ -47,7 +54,8 @@ class Target:
     name: what users type. tvm: TVM target as a dictionary (`tvm_target` resolves it, `host` needs LLVM for
     that). zig_target, zig_flags: triple and CPU for `zig cc`. machines: values of platform.machine() on which
     the library loads natively; cpuinfo_flags: flags of /proc/cpuinfo that it needs there. pointer_bits: 32 or
-    64. integer_only: build refuses a model with a float operation left.
+    64. integer_only: build refuses a model with a float operation left. instruction_set: the one of schedules/ that
+    kernels are written for, or "native" for the best that this machine has; None: scalar code.
     """
 
     name: str
@@ -61,6 +69,7 @@ class Target:
     machines: tuple[str, ...] = ()
     cpuinfo_flags: tuple[str, ...] = ()
     integer_only: bool = False
+    instruction_set: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tvm", MappingProxyType(dict(self.tvm)))
@@ -74,6 +83,13 @@ class Target:
 
             target["mcpu"] = str(codegen.llvm_get_system_cpu())
         return target
+
+    def simd(self) -> str | None:
+        """The name of the instruction set that kernels built now are written for."""
+        if self.instruction_set != "native":
+            return self.instruction_set
+        flags = cpu_flags()
+        return next((name for name, needed in _HOST_SIMD if needed <= flags), None)
 
     @property
     def is_bare_metal(self) -> bool:

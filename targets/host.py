@@ -16,4 +16,5 @@ TARGET = Target(
     zig_flags=("-mcpu=native",),
     pointer_bits=32 if platform.machine().startswith("armv") else 64,
     machines=(platform.machine(),),
+    instruction_set="native",
 )

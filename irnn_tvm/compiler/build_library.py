@@ -68,7 +68,7 @@ def build(
     program, specs = resolve_program(
         model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len, calibration=calibration, config=config
     )
-    lowered = lower_program(program, max_seq_len)
+    lowered = lower_program(program, max_seq_len, chosen.simd())
     parent = Path(tempfile.mkdtemp(prefix="irnn-build-"))
     try:
         folder = parent / name

@@ -11,6 +11,7 @@ from irnn_tvm.compiler.streaming import Streaming, analyse, fixed_steps, time_va
 from irnn_tvm.errors import BuildError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 # Longest sequence that a library takes when it needs the whole sequence in its arena and nobody gave a limit.
@@ -35,10 +36,13 @@ class Lowered:
     index_limits: dict[int, int | str]
 
 
-def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None = None) -> Lowered:
+def lower_program(
+    program: torch.export.ExportedProgram, max_seq_len: int | None = None, instruction_set: str | None = None
+) -> Lowered:
     """Imports, analyses, legalizes and plans a program.
 
-    max_seq_len: arena size of models that need a whole sequence; streaming models need none.
+    max_seq_len: arena size of models that need a whole sequence; streaming models need none. instruction_set: one of
+    schedules/ that kernels are written for (Target.simd); None: scalar code.
     """
     from tvm import relax
 
@@ -47,6 +51,7 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
     from irnn_tvm.compiler.verify_attention import check_keys
     from irnn_tvm.compiler.verify_rows import verify_lengths
     from irnn_tvm.frontend.import_program import import_program
+    from irnn_tvm.schedules import instruction_sets
 
     mod = import_program(program)
     main = mod["main"]
@@ -79,7 +84,8 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
             check_keys(main, max_steps)
             verify_lengths(main, max_steps)
             mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: max_steps})
-    mod = relax.transform.LegalizeOps(skip_ops=["relax.reshape"])(mod)
+    with instruction_sets.lowering_for(instruction_sets.get(instruction_set), embedding_tables(main)):
+        mod = relax.transform.LegalizeOps(skip_ops=["relax.reshape"])(mod)
     for step in (
         relax.transform.DeadCodeElimination(["main", *(g.name_hint for g in mod.get_global_vars())]),
         relax.transform.RemovePurityChecking(),
@@ -89,6 +95,17 @@ def lower_program(program: torch.export.ExportedProgram, max_seq_len: int | None
         mod = step(mod)
     plan = Planner(mod, len(params), len(results), max_steps or steps or 1).run()
     return Lowered(mod, plan, states, streaming, params, results, steps, min_steps, max_steps, limits)
+
+
+def embedding_tables(main: Any) -> list[np.ndarray]:
+    """Constants that embeddings select rows of: a linear layer with the same weights reads them as they are."""
+    from tvm.ir import GenericConst
+
+    from irnn_tvm.compiler.lift_states import op_name
+
+    values = [binding.value for block in main.body.blocks for binding in block.bindings]
+    tables = [value.args[1] for value in values if op_name(value) == "irnn.embedding"]
+    return [table.value.numpy() for table in tables if isinstance(table, GenericConst)]
 
 
 def example_steps(program: torch.export.ExportedProgram) -> int:

@@ -1,0 +1,122 @@
+"""The same formulas for one row and for the lanes of a tile: loads, stores and activations of neighbouring elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm.tirx.script import builder as T
+
+from irnn_tvm.schedules.instruction_set import InstructionSet
+
+from . import fixed_point as fp
+
+Expr = Any
+
+
+class Lanes:
+    """`count` neighbouring elements at a time, without an instruction set one element as a scalar."""
+
+    def __init__(self, count: int = 1, isa: InstructionSet | None = None) -> None:
+        self.count, self.isa = count, isa
+
+    def _place(self, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        *outer, first = index
+        return index if self.count == 1 else (*outer, T.Ramp(first, 1, self.count))
+
+    def load(self, buffer: Any, *index: Expr) -> Expr:
+        """buffer[index] and the following elements of the last axis."""
+        return buffer[self._place(index)]
+
+    def store(self, buffer: Any, value: Expr, *index: Expr) -> None:
+        T.buffer_store(buffer, value, list(self._place(index)))
+
+    def rescale(
+        self,
+        scratch: Any,
+        terms: Sequence[tuple[Expr, Expr]],
+        shift: int,
+        zero_point: int,
+        bits: int,
+        fits: bool,
+    ) -> Expr:
+        """sat(rs(a * b + ..., shift) + zero_point) of int32 expressions -> int{bits}; fits: see `fixed_point.rescale`.
+
+        scratch: a local buffer of `sums`; for lanes the returned expression reads it.
+        """
+        if self.isa is None or not fits or bits == 32:
+            total = None
+            for a, b in terms:
+                product = fp.i64(a) * fp.i64(b)
+                total = product if total is None else total + product
+            return fp.rescale(total, shift, zero_point, bits)
+        words = self.isa.words
+        for first in range(0, self.count, words):
+            places = list(range(first, first + words))
+            part = [tuple(T.Shuffle([value], places) for value in term) for term in terms]
+            T.buffer_store(scratch, self.isa.scaled_sum(part, shift), [T.Ramp(first, 1, words)])
+        total = self.load(scratch, 0)
+        return fp.saturate(total + T.int32(zero_point) if zero_point else total, bits)
+
+    def wide(self, value: Expr) -> Expr:
+        """A constant in all lanes."""
+        return value if self.count == 1 else T.Broadcast(value, self.count)
+
+    def sums(self) -> Any:
+        """A local buffer that `rescale` works in."""
+        return T.sblock_alloc_buffer((self.count,), "int32")
+
+    def scratch(self) -> Any:
+        """A local buffer that `activate` works in."""
+        if self.isa is None:
+            return T.sblock_alloc_buffer((2,), "int32")
+        return T.sblock_alloc_buffer((3, max(self.count, self.isa.halves)), "int16")
+
+    def activate(
+        self, scratch: Any, table: Any, row: int | None, pieces: int, shift: int, q: Expr, bits: int
+    ) -> Expr:
+        """Piecewise-linear function of q (int8, int16 or int32 in the range of int16) -> int{bits}, 8 or 16.
+
+        table: int16 [3, P], or [N, 3, P] with `row` choosing one; for lanes as Tiling.pack_table made it. shift: at
+        most 14.
+        Emits stores to scratch into the current block; the returned expression reads them.
+        """
+        if self.isa is None:
+            return fp.pwl(scratch, table, row, pieces, shift, fp.i32(q), bits)
+        isa, index = self.isa, () if row is None else (row,)
+        self.store(scratch, fp.cast(16, q), 0, 0)
+        half = pieces // 2
+        knots, slopes, values = (isa.load_table(table, (*index, kind), pieces) for kind in range(3))
+        for first in range(0, self.count, isa.halves):
+            size = isa.halves
+
+            def at(kind: int, first: int = first, size: int = size) -> tuple[int, Any]:
+                return kind, T.Ramp(first, 1, size)
+
+            def constant(value: int, size: int = size) -> Expr:
+                return T.Broadcast(T.int16(value), size)
+
+            T.buffer_store(scratch, constant(isa.first_index), [*at(1)])
+            step = half
+            while step:
+                further = scratch[at(1)] + constant(isa.index_step * step)
+                if step == half:  # the same knot in all lanes
+                    knot = T.Broadcast(table[(*index, 0, half)], size)
+                else:
+                    knot = isa.look_up(knots, further)
+                # Written out so that every level is a comparison and a choice between two registers.
+                T.buffer_store(scratch, T.Select(scratch[at(0)] >= knot, further, scratch[at(1)]), [*at(1)])
+                step //= 2
+            # Pieces are shorter than 2**15 (`short_pieces`), so that distances from their knots are int16.
+            knot, slope, value = (isa.look_up(entries, scratch[at(1)]) for entries in (knots, slopes, values))
+            result = isa.interpolate(scratch[at(0)] - knot, slope, value, shift)
+            T.buffer_store(scratch, result, [*at(2)])
+        return fp.saturate(self.load(scratch, 2, 0), bits) if bits < 16 else self.load(scratch, 2, 0)
+
+
+def short_pieces(tables: np.ndarray) -> bool:
+    """Whether every int16 is less than 2**15 away from the knot of its piece in all tables int16 [..., 3, P]."""
+    knots = tables[..., 0, :].astype(np.int64)
+    ends = np.concatenate([knots[..., 1:], np.full_like(knots[..., :1], 1 << 15)], axis=-1)
+    return bool((ends - knots <= 1 << 15).all() and (knots[..., 0] <= 0).all())

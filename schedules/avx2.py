@@ -1,0 +1,122 @@
+"""AVX2: vpmaddubsw of |activation| and sign-adjusted weights, vpmaddwd to int32; tables by vpshufb.
+
+128 * 127 * 2 fits int16, so that nothing saturates as long as no weight is -128.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm.tirx.script import builder as T
+
+from .instruction_set import Expr, InstructionSet, broadcast_words, intrinsic
+
+
+class Avx2(InstructionSet):
+    name = "avx2"
+    register_bytes = 32
+    tiles = (64, 32, 16, 8)
+    rows = 64
+    unroll = 2
+    lowest_weight = -127
+    first_index = 0x0100
+    index_step = 0x0202
+    # vpshufb sees 16 bytes: a register of a table holds eight entries, twice.
+    entries = 8
+
+    def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
+        return broadcast_words(self, x, index, groups)
+
+    def dot(self, acc: Any, at: int, weights: Sequence[Expr], activations: Sequence[Expr]) -> None:
+        place = T.Ramp(at, 1, 8)
+        total = acc[place]
+        ones = T.Broadcast(T.int16(1), 16)
+        for w, x in zip(weights, activations, strict=True):
+            size = intrinsic("int8x32", "llvm.abs.v32i8", x, T.bool(False))
+            signed = intrinsic("int8x32", "llvm.x86.avx2.psign.b", w, x)
+            pairs = intrinsic("int16x16", "llvm.x86.avx2.pmadd.ub.sw", size, signed)
+            total = total + intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", pairs, ones)
+        T.buffer_store(acc, total, [place])
+
+    def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
+        # vpmuldq multiplies even lanes; the odd ones are moved there.
+        even = odd = None
+        for a, b in terms:
+            x, y = T.reinterpret("int64x4", a), T.reinterpret("int64x4", b)
+            low, high = _product(x, y), _product(_logical_right(x, 32), _logical_right(y, 32))
+            even = low if even is None else even + low
+            odd = high if odd is None else odd + high
+        half = T.Broadcast(T.int64(1 << (shift - 1)), 4)
+        even, odd = even + half, odd + half
+        # Only 32 bits of each are wanted, so that logical shifts do, which AVX2 has for 64 bits, or those of 32 bits.
+        if shift <= 32:
+            low = _logical_right(even, shift)
+            high = T.shift_left(odd, T.Broadcast(T.int64(32 - shift), 4)) if shift < 32 else odd
+            return _alternate(low, high)
+        upper = _alternate(_logical_right(even, 32), odd)
+        return T.shift_right(upper, T.Broadcast(T.int32(shift - 32), 8)) if shift > 32 else upper
+
+    def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
+        # vpmaddwd of (slope, value) and (distance, 2**shift); lanes are interleaved and packed in the same order.
+        scale = T.Broadcast(T.int16(1 << shift), 16)
+        parts = []
+        for first in (0, 4):
+            order = [n for lane in range(first, first + 4) for n in (lane, lane + 16)]
+            order += [n + 8 for n in order]
+            left, right = T.Shuffle([slope, value], order), T.Shuffle([distance, scale], order)
+            line = intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", left, right)
+            if shift:
+                line = T.shift_right(line + T.int32(1 << (shift - 1)), T.Broadcast(T.int32(shift), 8))
+            parts.append(line)
+        return intrinsic("int16x16", "llvm.x86.avx2.packssdw", *parts)
+
+    def table_registers(self, pieces: int) -> int:
+        return max(1, -(-pieces // self.entries))
+
+    def table_row(self, pieces: int) -> int:
+        return self.table_registers(pieces) * self.entries
+
+    def load_table(self, table: Any, index: Sequence[Expr], pieces: int) -> list[Expr]:
+        parts = [
+            table[(*index, T.Ramp(i * self.entries, 1, self.entries))]
+            for i in range(self.table_registers(pieces))
+        ]
+        return [T.Shuffle([part, part], [*range(self.entries)] * 2) for part in parts]
+
+    def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:
+        places = T.reinterpret("int8x32", index)
+        found = [
+            intrinsic("int8x32", "llvm.x86.avx2.pshuf.b", T.reinterpret("int8x32", part), places)
+            for part in table
+        ]
+        bit = 4  # of an index: which half of the registers that are left
+        while len(found) > 1:
+            # vpblendvb looks at the top bit of every byte. What a shift moves from byte to byte stays below it.
+            choice = T.reinterpret("int8x32", T.shift_left(index, T.Broadcast(T.int16(7 - bit), 16)))
+            found = [
+                intrinsic("int8x32", "llvm.x86.avx2.pblendvb", low, high, choice)
+                for low, high in zip(found[::2], found[1::2], strict=True)
+            ]
+            bit += 1
+        return T.reinterpret("int16x16", found[0])
+
+
+def _logical_right(value: Expr, places: int) -> Expr:
+    shifted = T.shift_right(T.reinterpret("uint64x4", value), T.Broadcast(T.uint64(places), 4))
+    return T.reinterpret("int64x4", shifted)
+
+
+def _product(x: Expr, y: Expr) -> Expr:
+    """The product of the lower halves of int64 lanes; LLVM makes it one vpmuldq."""
+    places = T.Broadcast(T.int64(32), 4)
+    return T.shift_right(T.shift_left(x, places), places) * T.shift_right(T.shift_left(y, places), places)
+
+
+def _alternate(even: Expr, odd: Expr) -> Expr:
+    """int32 lanes: the lower halves of `even` and the upper ones of `odd`."""
+    lanes = [T.reinterpret("int32x8", value) for value in (even, odd)]
+    return T.Shuffle(lanes, [0, 9, 2, 11, 4, 13, 6, 15])
+
+
+AVX2 = Avx2()

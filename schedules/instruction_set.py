@@ -1,0 +1,163 @@
+"""What kernels ask of a SIMD instruction set: int8 dot products in tiles of rows, and lookups in small tables.
+
+A tile is `lanes` rows of each gate, and its products are made in blocks of gates, whose sums fit the registers. Weights
+lie in the order in which they are read: for every block all groups of activations, for every group all rows of the
+block, for every row the weights of a group.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm.tirx.script import builder as T
+
+Expr = Any
+
+
+class InstructionSet(ABC):
+    """Emits TIR with the intrinsics of one instruction set, for vectors of int32 lanes.
+
+    name: as in Target.instruction_set. register_bytes: of a vector register. tiles: lanes that a tile may have, the
+    widest first. rows: most rows of all gates of a tile. block: most rows whose products are summed at a time. group:
+    activations that a row multiplies at a time. steps: groups that `dot` takes at a time (it takes one, too). unroll:
+    how many of such steps a loop's body has. spread: accumulators per row, which `gather` adds up. lowest_weight: of
+    all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
+    """
+
+    name: str
+    register_bytes: int
+    tiles: tuple[int, ...]
+    rows: int
+    block: int = 64
+    group: int = 4
+    steps: int = 1
+    unroll: int = 1
+    spread: int = 1
+    lowest_weight: int = -128
+    most_pieces: int = 64
+
+    @property
+    def words(self) -> int:
+        """int32 lanes of a register."""
+        return self.register_bytes // 4
+
+    @property
+    def halves(self) -> int:
+        """int16 lanes of a register."""
+        return self.register_bytes // 2
+
+    def lanes(self, rows: int, gates: int) -> int:
+        """Lanes of the tiles that `rows` rows of each gate are cut in: wide, unless that pads more than narrow does."""
+        padded = {lanes: -(-rows // lanes) * lanes for lanes in self.tiles if lanes * gates <= self.rows}
+        fewest = min(padded.values())
+        return next(lanes for lanes in padded if padded[lanes] <= 1.04 * fewest)
+
+    @abstractmethod
+    def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
+        """Operands of `dot` for `groups` groups of int8 [..., depth], from an index on."""
+
+    @abstractmethod
+    def dot(self, acc: Any, at: int, weights: Sequence[Expr], activations: Sequence[Expr]) -> None:
+        """acc[at ...] += weights * activations for one register of weights per group.
+
+        acc: int32 local buffer; at: the first of the `words` accumulators of these rows.
+        """
+
+    def gather(self, acc: Any, at: int) -> Expr:
+        """int32 sums of `words` rows, whose accumulators start at `at`."""
+        return acc[T.Ramp(at, 1, self.words)]
+
+    def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
+        """(a * b + ... + 2**(shift-1)) >> shift of one register of int32 lanes each, in 64 bits, known to fit int32."""
+        dtype = f"int64x{self.words}"
+        total = None
+        for a, b in terms:
+            product = T.Cast(dtype, a) * T.Cast(dtype, b)
+            total = product if total is None else total + product
+        shifted = T.shift_right(total + T.int64(1 << (shift - 1)), T.Broadcast(T.int64(shift), self.words))
+        return T.Cast(f"int32x{self.words}", shifted)
+
+    @abstractmethod
+    def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
+        """int16 saturated (slope * distance + (value << shift) + 2**(shift-1)) >> shift of registers of int16 lanes.
+
+        The sum is known to fit int32; shift is at most 14.
+        """
+
+    # Tables. An index is an int16 lane of a form of its own: first_index + piece * index_step.
+    first_index = 0
+    index_step = 1
+
+    def table_registers(self, pieces: int) -> int:
+        """How many registers a row of a table takes."""
+        return max(1, -(-pieces // self.halves))
+
+    def table_row(self, pieces: int) -> int:
+        """int16 entries of a row of a table as it is stored: `load_table` reads no further."""
+        return self.table_registers(pieces) * self.halves
+
+    def load_table(self, table: Any, index: Sequence[Expr], pieces: int) -> list[Expr]:
+        """A row of a table, int16 [..., table_row], in registers."""
+        return [
+            table[(*index, T.Ramp(i * self.halves, 1, self.halves))]
+            for i in range(self.table_registers(pieces))
+        ]
+
+    @abstractmethod
+    def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:
+        """int16 lanes of a table, for one register of indices."""
+
+
+def broadcast_words(isa: InstructionSet, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
+    """Groups of four activations, each in all int32 lanes of a register."""
+    *outer, first = index
+    words = [T.reinterpret("int32", x[(*outer, T.Ramp(first + 4 * i, 1, 4))]) for i in range(groups)]
+    return [T.reinterpret(f"int8x{isa.register_bytes}", T.Broadcast(word, isa.words)) for word in words]
+
+
+def intrinsic(dtype: str, name: str, *arguments: Expr) -> Expr:
+    """A call of an LLVM intrinsic without side effects."""
+    return T.call_llvm_pure_intrin(dtype, T.llvm_lookup_intrinsic_id(name), *arguments)
+
+
+@dataclass(frozen=True)
+class _Lowering:
+    isa: InstructionSet | None
+    shared: frozenset[bytes]
+
+
+_CURRENT: ContextVar[_Lowering | None] = ContextVar("lowering", default=None)
+
+
+def current() -> InstructionSet | None:
+    """The instruction set that lowering is for; None: scalar code, which a compiler vectorizes or not."""
+    lowering = _CURRENT.get()
+    return None if lowering is None else lowering.isa
+
+
+def shared(weights: np.ndarray) -> bool:
+    """Whether weights keep the order of the program because something else reads them, too."""
+    lowering = _CURRENT.get()
+    return lowering is not None and digest(weights) in lowering.shared
+
+
+def digest(weights: np.ndarray) -> bytes:
+    """What `lowering_for` knows weights by."""
+    return hashlib.sha256(weights.tobytes()).digest()
+
+
+@contextmanager
+def lowering_for(chosen: InstructionSet | None, shared: Iterable[np.ndarray] = ()) -> Iterator[None]:
+    """Lowers everything inside for an instruction set. shared: weights that are read in the order of the program."""
+    token = _CURRENT.set(_Lowering(chosen, frozenset(digest(w) for w in shared)))
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)

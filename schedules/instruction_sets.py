@@ -1,0 +1,17 @@
+"""All instruction sets by name. Importing this module imports TVM."""
+
+from __future__ import annotations
+
+from .avx2 import AVX2
+from .instruction_set import InstructionSet, lowering_for
+from .neon import NEON
+from .neon_dotprod import NEON_DOTPROD
+
+INSTRUCTION_SETS = {isa.name: isa for isa in (AVX2, NEON, NEON_DOTPROD)}
+
+__all__ = ["INSTRUCTION_SETS", "get", "lowering_for"]
+
+
+def get(name: str | None) -> InstructionSet | None:
+    """The instruction set of this name; None for None, which stands for scalar code."""
+    return None if name is None else INSTRUCTION_SETS[name]

@@ -1,0 +1,90 @@
+"""NEON of AArch64 without the dot-product instructions: smull, smlal and sadalp; tables by tbl.
+
+A row multiplies 16 activations at a time. The sum of two products of int8 fits int16 as long as no weight is -128, so
+that the halves of a register share one widening addition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm.tirx.script import builder as T
+
+from .instruction_set import Expr, InstructionSet, intrinsic
+
+
+class Neon(InstructionSet):
+    name = "neon"
+    register_bytes = 16
+    tiles: tuple[int, ...] = (8, 4)
+    rows = 32
+    block = 8
+    group = 16
+    spread = 4
+    lowest_weight = -127
+    # An index is the two bytes of an entry: 2 * piece, and 2 * piece + 1 above it.
+    first_index = 0x0100
+    index_step = 0x0202
+
+    def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
+        *outer, first = index
+        return [x[(*outer, T.Ramp(first + 16 * i, 1, 16))] for i in range(groups)]
+
+    def dot(self, acc: Any, at: int, weights: Sequence[Expr], activations: Sequence[Expr]) -> None:
+        place = T.Ramp(at, 1, 4)
+        for w, x in zip(weights, activations, strict=True):
+            low, high = (
+                T.Cast("int16x8", part("int8x8", w)) * T.Cast("int16x8", part("int8x8", x))
+                for part in (T.vectorlow, T.vectorhigh)
+            )
+            pairs = intrinsic("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", low + high)
+            T.buffer_store(acc, acc[place] + pairs, [place])
+
+    def gather(self, acc: Any, at: int) -> Expr:
+        rows = [acc[T.Ramp(at + 4 * row, 1, 4)] for row in range(4)]
+        return _pairwise(_pairwise(rows[0], rows[1]), _pairwise(rows[2], rows[3]))
+
+    def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
+        halves = []
+        for part in (T.vectorlow, T.vectorhigh):
+            total = None
+            for a, b in terms:
+                product = T.Cast("int64x2", part("int32x2", a)) * T.Cast("int64x2", part("int32x2", b))
+                total = product if total is None else total + product
+            # srshr: adding half of the last place and shifting would be two instructions.
+            places = T.Broadcast(T.int64(-shift), 2)
+            halves.append(intrinsic("int64x2", "llvm.aarch64.neon.srshl.v2i64", total, places))
+        return T.Cast("int32x4", T.vectorcombine("int64x4", *halves))
+
+    def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
+        halves = []
+        for part in (T.vectorlow, T.vectorhigh):
+            d, m, v = (T.Cast("int32x4", part("int16x4", operand)) for operand in (distance, slope, value))
+            line = m * d + T.shift_left(v, T.Broadcast(T.int32(shift), 4))
+            if shift:
+                halves.append(intrinsic("int16x4", "llvm.aarch64.neon.sqrshrn.v4i16", line, T.int32(shift)))
+            else:
+                halves.append(intrinsic("int16x4", "llvm.aarch64.neon.sqxtn.v4i16", line))
+        return T.vectorcombine("int16x8", *halves)
+
+    def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:
+        entries = [T.reinterpret("int8x16", row) for row in table]
+        places = T.reinterpret("int8x16", index)
+        found = None
+        for first in range(0, len(entries), 4):
+            part = entries[first : first + 4]
+            name = f"llvm.aarch64.neon.tbl{len(part)}.v16i8"
+            # Indices beyond a part's bytes, negative ones among them, give 0.
+            here = places - T.int8(64) if first else places
+            value = intrinsic("int8x16", name, *part, here)
+            found = value if found is None else found | value
+        return T.reinterpret("int16x8", found)
+
+
+def _pairwise(low: Expr, high: Expr) -> Expr:
+    """Sums of neighbours, those of `low` first."""
+    return intrinsic("int32x4", "llvm.aarch64.neon.addp.v4i32", low, high)
+
+
+NEON = Neon()
