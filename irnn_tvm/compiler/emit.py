@@ -68,7 +68,9 @@ def _emit_binary(
     network_object = toolchain.compile_object(source, work / f"{name}.o", target, flags)
     assembly += _network_assembly(source, work, target, flags)
     blobs = {f"{name}_w{i}": w.tobytes() for i, w in enumerate(plan.weights)}
-    weights_object = toolchain.assemble_weights(blobs, work / f"{name}_weights.o", target)
+    weights_object = toolchain.assemble_weights(
+        blobs, work / f"{name}_weights.o", target, align=16 if target.is_bare_metal else 64
+    )
     objects = [network_object, kernel_object, weights_object]
     code = section_bytes([network_object, kernel_object])
     sizes = function_sizes([network_object, kernel_object])

@@ -1,0 +1,82 @@
+"""Instructions of one inference under QEMU, per workload, sequence length and target.
+
+An instruction count is not a time: it is exact and the same on every machine, and says nothing of caches and of what
+runs side by side. Prints one JSON object per line with --json, else a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workloads import WORKLOADS, build, integer_model
+
+from irnn_tvm.targets import TARGETS
+from irnn_tvm.tuning import measure
+from irnn_tvm.tuning.instruction_count import count_instructions
+
+EMULATED = tuple(name for name, target in TARGETS.items() if target.emulator is not None)
+LENGTHS = (1, 100)
+
+
+def rows(names: list[str], targets: list[str], lengths: list[int]) -> Iterator[dict[str, Any]]:
+    """Builds every workload for every target, and counts."""
+    for name in names:
+        workload = WORKLOADS[name]
+        model = integer_model(workload)
+        for target in targets:
+            with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
+                library = build(model, workload, target, Path(folder), max(lengths))
+                for steps in lengths:
+                    inputs = measure.example_inputs(library, steps)
+                    single = steps == 1 and library.streamable
+                    # Start-up does not count; single steps need more calls until the caller's loop does not show.
+                    count = count_instructions(
+                        library, "step" if single else "run", inputs, 100 if steps == 1 else 3
+                    )
+                    yield {
+                        "workload": name,
+                        "T": steps,
+                        "target": target,
+                        "runtime": "irnn_tvm",
+                        "instructions": round(count),
+                        "per_mac": round(count / steps / workload.macs, 4),
+                        "emulator": library.where.removeprefix("emulated: "),
+                        "commit": _commit(),
+                    }
+
+
+def _commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--target", action="append", choices=EMULATED, help="default: arm; repeatable")
+    parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="default: all")
+    parser.add_argument("--steps", action="append", type=int, help="sequence length; default: 1 and 100")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    arguments = parser.parse_args()
+    names, targets = arguments.workload or list(WORKLOADS), arguments.target or ["arm"]
+    for row in rows(names, targets, arguments.steps or list(LENGTHS)):
+        if arguments.json:
+            print(json.dumps(row), flush=True)
+        else:
+            print(
+                f"{row['workload']:12} T={row['T']:<4} {row['target']:10} {row['instructions']:>12,} instructions, "
+                f"{row['per_mac']:.3f} per MAC",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
