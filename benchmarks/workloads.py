@@ -36,7 +36,7 @@ class Workload:
         widths = [self.hidden, *([self.hidden * directions] * (self.layers - 1))]
         return sum(gates * directions * self.hidden * (width + self.hidden) for width in widths)
 
-    def network(self) -> "Layer":
+    def network(self) -> Layer:
         """The float layer, the same in every run."""
         torch.manual_seed(0)
         return Layer(self).eval()

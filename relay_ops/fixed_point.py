@@ -19,7 +19,7 @@ def limits(bits: int) -> tuple[int, int]:
 
 def lanes(value: Expr) -> int:
     """How many lanes an expression has; 1: it is a scalar."""
-    return int(str(value.ty.dtype).partition("x")[2] or 1)
+    return 1 if isinstance(value, int) else int(str(value.ty.dtype).partition("x")[2] or 1)
 
 
 def cast(bits: int, value: Expr) -> Expr:

@@ -17,6 +17,7 @@ from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from . import requantize
+from .input_products import inputs
 from .kernel import MACS_ATTR, Kernel, kernel
 from .lanes import Lanes
 from .lstm import pack_gates
@@ -24,7 +25,7 @@ from .matvec import dot_rows
 from .registry import attr, constant, define, shape_of, tensor
 from .registry import call as irnn_call
 from .scan import emit_scan
-from .tiles import TileState, Tiling, dot_tile, for_each_tile, gather, products_bound, tiling
+from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
 
 GATES = 3
 Expr = Any
@@ -73,6 +74,7 @@ def legalize(bb: Any, call: Any) -> Any:
         [] if reset_after else [relax.TensorType([batch, hidden], dtype) for dtype in ("int8", gate)],
         last_y=False,
         reverse=bool(attr(call, "reverse")),
+        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
     )
     return relax.Tuple(outs)
 
@@ -113,12 +115,10 @@ def pack_rows(arrays: dict[str, np.ndarray], reset_after: bool) -> list[np.ndarr
 
 def pack_tiles(arrays: dict[str, np.ndarray], tile: Tiling) -> list[np.ndarray]:
     """Constants of `build_tiles` in its order."""
-    weights = [tile.pack_weights(arrays[n]) for n in ("w_ih", "w_hh")]
-    hidden = arrays["w_hh"].shape[1]
-    bias_h = np.concatenate([np.zeros(2 * hidden, np.int32), arrays["bias_hn"]])
-    starts = [tile.pack_start(b) for b in (arrays["bias"], bias_h)]
+    bias_h = np.concatenate([np.zeros(2 * tile.rows, np.int32), arrays["bias_hn"]])
     multipliers = [tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh")]
-    return [*weights, *starts, *multipliers, tile.pack_table(arrays["tables"])]
+    product = [tile.pack_weights(arrays["w_hh"]), tile.pack_start(bias_h)]
+    return [*product, *multipliers, tile.pack_table(arrays["tables"])]
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,7 @@ class Layer:
     def state_bits(self) -> int:
         return int(attr(self.call, "state_bits"))
 
-    def open(self, name: str, outputs: int) -> AbstractContextManager[Kernel]:
-        macs = self.batch * self.hidden * GATES * (self.width + self.hidden)
+    def open(self, name: str, outputs: int, macs: int) -> AbstractContextManager[Kernel]:
         return kernel(name, "recurrent_step", {MACS_ATTR: macs}, outputs)
 
     def activate(
@@ -207,7 +206,7 @@ def build_reset_after(layer: Layer) -> Any:
     """PrimFunc of one step, a unit at a time, with r applied to U h (PyTorch's nn.GRU)."""
     batch, width, hidden, pieces = layer.batch, layer.width, layer.hidden, layer.pieces
     depth, lanes = width + hidden, Lanes()
-    with layer.open("gru_step", 2) as k:
+    with layer.open("gru_step", 2, batch * hidden * GATES * depth) as k:
         x = k.arg("x", (batch, width), "int8")
         h8 = k.arg("h8", (batch, hidden), "int8")
         h = k.arg("h", (batch, hidden), f"int{layer.state_bits}")
@@ -257,64 +256,61 @@ def build_reset_after(layer: Layer) -> Any:
 
 
 def build_tiles(layer: Layer, tile: Tiling) -> Any:
-    """`build_reset_after` with a tile of units at a time."""
-    batch, width, hidden = layer.batch, layer.width, layer.hidden
-    size, many = tile.width, tile.accumulators
-    row = tile.isa.table_row(layer.pieces)
-    lanes, state_type = Lanes(tile.lanes, tile.isa), f"int{layer.state_bits}"
-    with layer.open("gru_step", 2) as k:
-        x = k.arg("x", (batch, width), "int8")
+    """`build_reset_after` with a tile of units at a time, on what input_products.py made of x."""
+    batch, hidden, size, many = layer.batch, layer.hidden, tile.width, tile.accumulators
+    row, lanes, state_type = (
+        tile.isa.table_row(layer.pieces),
+        Lanes(tile.lanes, tile.isa),
+        f"int{layer.state_bits}",
+    )
+    with layer.open("gru_step", 2, batch * hidden * GATES * hidden) as k:
+        sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
         h8 = k.arg("h8", (batch, hidden), "int8")
         h = k.arg("h", (batch, hidden), state_type)
-        w_x = k.arg("w_x", tile.weight_shape(width), "int8")
-        w_h = k.arg("w_h", tile.weight_shape(hidden), "int8")
-        bias = k.arg("bias", (tile.count, many), "int32")
+        w = k.arg("w", tile.weight_shape(hidden), "int8")
         bias_h = k.arg("bias_h", (tile.count, many), "int32")
         m_ih = k.arg("mult_ih", (tile.count, size), "int32")
         m_hh = k.arg("mult_hh", (tile.count, size), "int32")
         tables = k.arg("tables", (GATES, 3, row), "int16")
         y = k.arg("y", (batch, hidden), "int8")
         h_out = k.arg("h_out", (batch, hidden), state_type)
+        product = Product(tile, hidden, w, bias_h)
 
-        def unit(vb: Expr, vj: Expr, valid: int) -> None:
-            """`valid` units of tile vj."""
+        def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
+            these = slice(rows[0], rows[0] + len(rows))
             units = slice(vj * tile.lanes, vj * tile.lanes + valid)
             constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0:GATES, 0:3, 0:row]]
-            packed = tile.region(w_x, vj), tile.region(w_h, vj), bias[vj, 0:many], bias_h[vj, 0:many]
-            T.reads(x[vb, 0:width], h8[vb, 0:hidden], h[vb, units], *packed, *constants)
-            T.writes(y[vb, units], h_out[vb, units])
-            acc_x = T.sblock_alloc_buffer((many,), "int32")
-            acc_h = T.sblock_alloc_buffer((many,), "int32")
-            sums = T.sblock_alloc_buffer((2 * GATES, tile.lanes), "int32")
+            states = [sums_x[these, vj, 0:size], h[these, units]]
+            T.reads(h8[these, 0:hidden], *states, *product.regions(vj), *constants)
+            T.writes(y[these, units], h_out[these, units])
+            sums = local_sums(tile, len(rows))
             act = T.sblock_alloc_buffer((4, tile.lanes), "int32")
             scratch = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid, state_type)
-            name = "" if valid == tile.lanes else "_last"
-            dot_tile(f"x{name}", tile, acc_x, (x, (vb,)), (w_x, vj), width, (bias, vj))
-            dot_tile(f"h{name}", tile, acc_h, (h8, (vb,)), (w_h, vj), hidden, (bias_h, vj))
-            with T.sblock(f"update{name}"):
-                T.reads(acc_x[0:many], acc_h[0:many], h[vb, units], *constants)
-                T.writes(y[vb, units], h_out[vb, units])
-                gather(tile, acc_x, sums, 0)
-                gather(tile, acc_h, sums, GATES)
+            vectors = h8, [(vb,) for vb in rows]
+            sum_products(f"h{name}", product, vj, vectors, sums)
+            for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
+                with T.sblock(f"update{name}_{number}"):
+                    T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], h[vb, units], *constants)
+                    T.writes(y[vb, units], h_out[vb, units])
 
-                def store(new: Expr, copy: Expr) -> None:
-                    state.store(new, h_out, vb, vj)
-                    state.store(copy, y, vb, vj)
+                    def load(buffer: Any, *outer: Expr) -> Callable[[int], Expr]:
+                        return lambda g: lanes.load(buffer, *outer, g * tile.lanes)
 
-                layer.update_after(
-                    lanes,
-                    (lambda g: lanes.load(sums, g, 0), lambda g: lanes.load(sums, GATES + g, 0)),
-                    (
-                        lambda g: lanes.load(m_ih, vj, g * tile.lanes),
-                        lambda g: lanes.load(m_hh, vj, g * tile.lanes),
-                    ),
-                    tables,
-                    act,
-                    scratch,
-                    fp.i32(state.load(h, vb, vj)),
-                    store,
-                )
+                    def store(new: Expr, copy: Expr, vb: Expr = vb) -> None:
+                        state.store(new, h_out, vb, vj)
+                        state.store(copy, y, vb, vj)
+
+                    layer.update_after(
+                        lanes,
+                        (load(sums_x, vb, vj), load(sums_h)),
+                        (load(m_ih, vj), load(m_hh, vj)),
+                        tables,
+                        act,
+                        scratch,
+                        fp.i32(state.load(h, vb, vj)),
+                        store,
+                    )
 
         for_each_tile(tile, batch, unit)
     return k.result
@@ -325,7 +321,7 @@ def build_reset_before(layer: Layer) -> Any:
     call, batch, width, hidden, pieces = layer.call, layer.batch, layer.width, layer.hidden, layer.pieces
     depth, bits, state_bits = width + hidden, layer.bits, layer.state_bits
     state_zp, lanes = attr(call, "state_zp"), Lanes()
-    with layer.open("gru_before_step", 4) as k:
+    with layer.open("gru_before_step", 4, batch * hidden * GATES * depth) as k:
         x = k.arg("x", (batch, width), "int8")
         h8 = k.arg("h8", (batch, hidden), "int8")
         h = k.arg("h", (batch, hidden), f"int{state_bits}")

@@ -17,7 +17,7 @@ from .kernel import MACS_ATTR, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
 from .registry import attr, constant, define, shape_of, tensor
-from .tiles import TileState, Tiling, dot_tile, for_each_tile, gather, products_bound, tiling
+from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
 
 ROWS = 4
 
@@ -60,22 +60,25 @@ def build_tiles(tile: Tiling, m: Any, depth: int, shift: int, out_zp: int, bits:
         mult = k.arg("mult", (tile.count, tile.lanes), "int32")
         y = k.arg("y", (m, n), f"int{bits}")
 
-        def unit(vi: Any, vj: Any, valid: int) -> None:
-            rows = slice(vj * tile.lanes, vj * tile.lanes + valid)
-            T.reads(x[vi, 0:depth], tile.region(w, vj), bias[vj, 0:many], mult[vj, 0 : tile.lanes])
-            T.writes(y[vi, rows])
-            acc = T.sblock_alloc_buffer((many,), "int32")
-            sums = T.sblock_alloc_buffer((1, tile.lanes), "int32")
+        product = Product(tile, depth, w, bias)
+
+        def unit(name: str, these: list[Any], vj: Any, valid: int) -> None:
+            columns = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            T.reads(
+                x[these[0] : these[0] + len(these), 0:depth], *product.regions(vj), mult[vj, 0 : tile.lanes]
+            )
+            T.writes(y[these[0] : these[0] + len(these), columns])
+            sums = local_sums(tile, len(these))
             scratch = lanes.sums()
             state = TileState(tile, valid, f"int{bits}")
-            name = "rows" if valid == tile.lanes else "last"
-            dot_tile(name, tile, acc, (x, (vi,)), (w, vj), depth, (bias, vj))
-            with T.sblock(f"store_{name}"):
-                T.reads(acc[0:many], mult[vj, 0 : tile.lanes])
-                T.writes(y[vi, rows])
-                gather(tile, acc, sums, 0)
-                terms = [(lanes.load(sums, 0, 0), lanes.load(mult, vj, 0))]
-                state.store(lanes.rescale(scratch, terms, shift, out_zp, bits, fits), y, vi, vj)
+            vectors = x, [(vi,) for vi in these]
+            sum_products(f"rows{name}", product, vj, vectors, sums)
+            for number, (vi, (total, _)) in enumerate(zip(these, sums, strict=True)):
+                with T.sblock(f"store{name}_{number}"):
+                    T.reads(total[0 : tile.lanes], mult[vj, 0 : tile.lanes])
+                    T.writes(y[vi, columns])
+                    terms = [(lanes.load(total, 0), lanes.load(mult, vj, 0))]
+                    state.store(lanes.rescale(scratch, terms, shift, out_zp, bits, fits), y, vi, vj)
 
         for_each_tile(tile, m, unit)
     return k.result

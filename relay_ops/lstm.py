@@ -16,12 +16,13 @@ from tvm import relax
 from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
+from .input_products import inputs
 from .kernel import MACS_ATTR, Kernel, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
 from .registry import attr, constant, define, shape_of, tensor
 from .scan import emit_scan
-from .tiles import TileState, Tiling, dot_tile, for_each_tile, gather, products_bound, tiling
+from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
 
 GATES = 4
 Expr = Any
@@ -65,6 +66,7 @@ def legalize(bb: Any, call: Any) -> Any:
         [],
         last_y=True,
         reverse=bool(attr(call, "reverse")),
+        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
     )
     return relax.Tuple(outs)
 
@@ -94,9 +96,8 @@ def pack_rows(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 def pack_tiles(arrays: dict[str, np.ndarray], tile: Tiling) -> list[np.ndarray]:
     """Constants of `build_tiles` in its order."""
-    weights = [tile.pack_weights(arrays[n]) for n in ("w_ih", "w_hh")]
     multipliers = [tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh")]
-    return [*weights, tile.pack_start(arrays["bias"]), *multipliers, tile.pack_table(arrays["tables"])]
+    return [tile.pack_weights(arrays["w_hh"]), *multipliers, tile.pack_table(arrays["tables"])]
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,7 @@ class Layer:
     def cell(self) -> str:
         return f"int{attr(self.call, 'cell_bits')}"
 
-    def open(self) -> AbstractContextManager[Kernel]:
-        macs = self.batch * self.hidden * GATES * (self.width + self.hidden)
+    def open(self, macs: int) -> AbstractContextManager[Kernel]:
         return kernel("lstm_step", "recurrent_step", {MACS_ATTR: macs}, 2)
 
     def update(
@@ -159,7 +159,7 @@ def build_rows(layer: Layer) -> Any:
     batch, width, hidden, pieces = layer.batch, layer.width, layer.hidden, layer.pieces
     depth = width + hidden
     lanes = Lanes()
-    with layer.open() as k:
+    with layer.open(batch * hidden * GATES * depth) as k:
         x = k.arg("x", (batch, width), "int8")
         h = k.arg("h", (batch, hidden), "int8")
         c = k.arg("c", (batch, hidden), layer.cell)
@@ -201,57 +201,49 @@ def build_rows(layer: Layer) -> Any:
 
 
 def build_tiles(layer: Layer, tile: Tiling) -> Any:
-    """PrimFunc of one step, a tile of units at a time: both products, then everything else in the tile's lanes."""
-    batch, width, hidden = layer.batch, layer.width, layer.hidden
-    size, many = tile.width, tile.accumulators
-    row = tile.isa.table_row(layer.pieces)
-    lanes = Lanes(tile.lanes, tile.isa)
-    with layer.open() as k:
-        x = k.arg("x", (batch, width), "int8")
+    """PrimFunc of one step, a tile of units at a time, on what input_products.py made of x."""
+    batch, hidden, size = layer.batch, layer.hidden, tile.width
+    row, lanes = tile.isa.table_row(layer.pieces), Lanes(tile.lanes, tile.isa)
+    with layer.open(batch * hidden * GATES * hidden) as k:
+        sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
         h = k.arg("h", (batch, hidden), "int8")
         c = k.arg("c", (batch, hidden), layer.cell)
-        w_x = k.arg("w_x", tile.weight_shape(width), "int8")
-        w_h = k.arg("w_h", tile.weight_shape(hidden), "int8")
-        bias = k.arg("bias", (tile.count, many), "int32")
+        w = k.arg("w", tile.weight_shape(hidden), "int8")
         m_ih = k.arg("mult_ih", (tile.count, size), "int32")
         m_hh = k.arg("mult_hh", (tile.count, size), "int32")
         tables = k.arg("tables", (GATES + 1, 3, row), "int16")
         h_out = k.arg("h_out", (batch, hidden), "int8")
         c_out = k.arg("c_out", (batch, hidden), layer.cell)
+        product = Product(tile, hidden, w)
 
-        def unit(vb: Expr, vj: Expr, valid: int) -> None:
-            """`valid` units of tile vj."""
+        def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
+            these = slice(rows[0], rows[0] + len(rows))
             units = slice(vj * tile.lanes, vj * tile.lanes + valid)
             constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0 : GATES + 1, 0:3, 0:row]]
-            packed = tile.region(w_x, vj), tile.region(w_h, vj), bias[vj, 0:many]
-            T.reads(x[vb, 0:width], h[vb, 0:hidden], c[vb, units], *packed, *constants)
-            T.writes(h_out[vb, units], c_out[vb, units])
-            acc_x = T.sblock_alloc_buffer((many,), "int32")
-            acc_h = T.sblock_alloc_buffer((many,), "int32")
-            sums = T.sblock_alloc_buffer((2 * GATES, tile.lanes), "int32")
+            states = [sums_x[these, vj, 0:size], c[these, units]]
+            T.reads(h[these, 0:hidden], *states, *product.regions(vj), *constants)
+            T.writes(h_out[these, units], c_out[these, units])
+            sums = local_sums(tile, len(rows))
             act = T.sblock_alloc_buffer((GATES + 1, tile.lanes), "int16")
             scratch = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid, layer.cell)
-            name = "" if valid == tile.lanes else "_last"
-            dot_tile(f"x{name}", tile, acc_x, (x, (vb,)), (w_x, vj), width, (bias, vj))
-            dot_tile(f"h{name}", tile, acc_h, (h, (vb,)), (w_h, vj), hidden, None)
-            with T.sblock(f"update{name}"):
-                T.reads(acc_x[0:many], acc_h[0:many], c[vb, units], *constants)
-                T.writes(h_out[vb, units], c_out[vb, units])
-                gather(tile, acc_x, sums, 0)
-                gather(tile, acc_h, sums, GATES)
+            vectors = h, [(vb,) for vb in rows]
+            sum_products(f"h{name}", product, vj, vectors, sums)
+            for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
+                with T.sblock(f"update{name}_{number}"):
+                    T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], c[vb, units], *constants)
+                    T.writes(h_out[vb, units], c_out[vb, units])
 
-                def pre(g: int) -> list[tuple[Expr, Expr]]:
-                    pairs = ((sums, g, m_ih), (sums, GATES + g, m_hh))
-                    return [
-                        (lanes.load(acc, row, 0), lanes.load(m, vj, g * tile.lanes)) for acc, row, m in pairs
-                    ]
+                    def pre(g: int, sums_h: Any = sums_h, vb: Expr = vb) -> list[tuple[Expr, Expr]]:
+                        at = g * tile.lanes
+                        from_x = lanes.load(sums_x, vb, vj, at), lanes.load(m_ih, vj, at)
+                        return [from_x, (lanes.load(sums_h, at), lanes.load(m_hh, vj, at))]
 
-                def store(cell: Expr, out: Expr) -> None:
-                    state.store(cell, c_out, vb, vj)
-                    state.store(out, h_out, vb, vj)
+                    def store(cell: Expr, out: Expr, vb: Expr = vb) -> None:
+                        state.store(cell, c_out, vb, vj)
+                        state.store(out, h_out, vb, vj)
 
-                layer.update(lanes, pre, tables, act, scratch, fp.i32(state.load(c, vb, vj)), store)
+                    layer.update(lanes, pre, tables, act, scratch, fp.i32(state.load(c, vb, vj)), store)
 
         for_each_tile(tile, batch, unit)
     return k.result

@@ -13,12 +13,13 @@ from tvm import relax
 from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
+from .input_products import inputs
 from .kernel import MACS_ATTR, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
 from .registry import attr, constant, define, optional_arguments, shape_of, tensor
 from .scan import emit_scan
-from .tiles import TileState, Tiling, dot_tile, for_each_tile, gather, products_bound, tiling
+from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
 
 REQUIRED = ("x", "h0", "w_ih", "w_hh", "bias", "mult_ih", "mult_hh")
 OPTIONAL = ("table",)
@@ -47,9 +48,8 @@ def legalize(bb: Any, call: Any) -> Any:
         worst = products_bound(arrays["w_ih"], arrays["mult_ih"], arrays["bias"])
         worst = worst + products_bound(arrays["w_hh"], arrays["mult_hh"], None)
         fits = fp.within_int32(int(worst.max()), attr(call, "shift"), attr(call, "zp"))
-        func = build_tiles(call, tile, batch, width, pieces, fits)
-        packed = [tile.pack_weights(arrays[name]) for name in ("w_ih", "w_hh")]
-        packed += [tile.pack_start(arrays["bias"]), *(tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh"))]
+        func = build_tiles(call, tile, batch, pieces, fits)
+        packed = [tile.pack_weights(arrays["w_hh"]), *(tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh"))]
     if table is not None:
         packed.append(table if tile is None else tile.pack_table(table))
     outs = emit_scan(
@@ -64,51 +64,48 @@ def legalize(bb: Any, call: Any) -> Any:
         [],
         last_y=True,
         reverse=bool(attr(call, "reverse")),
+        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
     )
     return relax.Tuple(outs)
 
 
-def build_tiles(call: Any, tile: Tiling, batch: int, width: int, pieces: int, fits: bool) -> Any:
-    """`build` with a tile of units at a time. fits: see `fixed_point.rescale`."""
+def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) -> Any:
+    """`build` with a tile of units at a time, on what input_products.py made of x. fits: see `fixed_point.rescale`."""
     shift, zp, bits = attr(call, "shift"), attr(call, "zp"), attr(call, "gate_bits")
-    hidden, many, lanes = tile.rows, tile.accumulators, Lanes(tile.lanes, tile.isa)
-    with kernel("rnn_step", "recurrent_step", {MACS_ATTR: batch * hidden * (width + hidden)}, 1) as k:
-        x = k.arg("x", (batch, width), "int8")
+    hidden, size, lanes = tile.rows, tile.lanes, Lanes(tile.lanes, tile.isa)
+    with kernel("rnn_step", "recurrent_step", {MACS_ATTR: batch * hidden * hidden}, 1) as k:
+        sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
         h = k.arg("h", (batch, hidden), "int8")
-        w_x = k.arg("w_x", tile.weight_shape(width), "int8")
-        w_h = k.arg("w_h", tile.weight_shape(hidden), "int8")
-        bias = k.arg("bias", (tile.count, many), "int32")
-        m_ih, m_hh = (k.arg(n, (tile.count, tile.lanes), "int32") for n in ("mult_ih", "mult_hh"))
+        w = k.arg("w", tile.weight_shape(hidden), "int8")
+        m_ih, m_hh = (k.arg(n, (tile.count, size), "int32") for n in ("mult_ih", "mult_hh"))
         table: Any = k.arg("table", (3, tile.isa.table_row(pieces)), "int16") if pieces else None
         y = k.arg("y", (batch, hidden), "int8")
+        product = Product(tile, hidden, w)
 
-        def unit(vb: Any, vj: Any, valid: int) -> None:
-            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
-            constants = [m[vj, 0 : tile.lanes] for m in (m_ih, m_hh)]
+        def unit(name: str, rows: list[Any], vj: Any, valid: int) -> None:
+            these = slice(rows[0], rows[0] + len(rows))
+            units = slice(vj * size, vj * size + valid)
+            constants = [m[vj, 0:size] for m in (m_ih, m_hh)]
             constants += [table[0:3, 0 : table.shape[1]]] if pieces else []
-            packed = tile.region(w_x, vj), tile.region(w_h, vj), bias[vj, 0:many]
-            T.reads(x[vb, 0:width], h[vb, 0:hidden], *packed, *constants)
-            T.writes(y[vb, units])
-            acc_x = T.sblock_alloc_buffer((many,), "int32")
-            acc_h = T.sblock_alloc_buffer((many,), "int32")
-            sums = T.sblock_alloc_buffer((2, tile.lanes), "int32")
+            T.reads(h[these, 0:hidden], sums_x[these, vj, 0:size], *product.regions(vj), *constants)
+            T.writes(y[these, units])
+            sums = local_sums(tile, len(rows))
             scratch, wide = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid)
-            name = "" if valid == tile.lanes else "_last"
-            dot_tile(f"x{name}", tile, acc_x, (x, (vb,)), (w_x, vj), width, (bias, vj))
-            dot_tile(f"h{name}", tile, acc_h, (h, (vb,)), (w_h, vj), hidden, None)
-            with T.sblock(f"update{name}"):
-                T.reads(acc_x[0:many], acc_h[0:many], *constants)
-                T.writes(y[vb, units])
-                gather(tile, acc_x, sums, 0)
-                gather(tile, acc_h, sums, 1)
-                terms = [(lanes.load(sums, i, 0), lanes.load(m, vj, 0)) for i, m in enumerate((m_ih, m_hh))]
-                pre = lanes.rescale(wide, terms, shift, zp, bits if pieces else 8, fits)
-                if pieces:
-                    value = lanes.activate(scratch, table, None, pieces, attr(call, "table_shift"), pre, 8)
-                else:
+            vectors = h, [(vb,) for vb in rows]
+            sum_products(f"h{name}", product, vj, vectors, sums)
+            for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
+                with T.sblock(f"update{name}_{number}"):
+                    T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], *constants)
+                    T.writes(y[vb, units])
+                    from_x = lanes.load(sums_x, vb, vj, 0), lanes.load(m_ih, vj, 0)
+                    terms = [from_x, (lanes.load(sums_h, 0), lanes.load(m_hh, vj, 0))]
+                    pre = lanes.rescale(wide, terms, shift, zp, bits if pieces else 8, fits)
                     value = T.max(pre, T.int8(zp))
-                state.store(value, y, vb, vj)
+                    if pieces:
+                        table_shift = attr(call, "table_shift")
+                        value = lanes.activate(scratch, table, None, pieces, table_shift, pre, 8)
+                    state.store(value, y, vb, vj)
 
         for_each_tile(tile, batch, unit)
     return k.result

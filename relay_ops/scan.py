@@ -5,17 +5,33 @@ callee is the step's name, and the step carries a `irnn.scan` attribute that say
 buffers; irnn_tvm/compiler writes that loop around the compiled step.
 
 Step parameters:   x_t, y_prev, carries in..., constants..., y_t, carries out..., scratch...
-Call arguments:    x [T, ...], y0, carries0..., constants...
-Call results:      y [T, ...], (last y when `last_y`), carriesT..., one spare buffer per carry, scratch...
+Call arguments:    x [T, ...], y0, carries0..., constants..., constants of the inputs...
+Call results:      y [T, ...], (last y when `last_y`), carriesT..., one spare buffer per carry, scratch..., (inputs)
+
+With inputs, the step gets a row of what another kernel makes of AHEAD rows of x instead of a row of x itself.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import relax
 
 from .kernel import SCAN_ATTR
+
+# Time steps whose inputs are prepared together. More of them share loads no better and take more memory.
+AHEAD = 16
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is made of x ahead of the steps: the PrimFunc (rows of x, constants..., rows of the result), its constants,
+    and the type of its result for AHEAD time steps."""
+
+    func: Any
+    constants: list[Any]
+    result: Any
 
 
 def emit_scan(
@@ -31,22 +47,29 @@ def emit_scan(
     *,
     last_y: bool,
     reverse: bool,
+    inputs: Inputs | None = None,
 ) -> list[Any]:
     """Returns [y, (last y), carriesT...] as expressions. scratch: types of step-local buffers."""
-    attrs = {
+    attrs: dict[str, Any] = {
         "carries": len(carries),
         "constants": len(constants),
         "scratch": len(scratch),
         "last_y": int(last_y),
         "reverse": int(reverse),
     }
+    if inputs is not None:
+        prepare = bb.add_func(inputs.func, f"{name}_inputs")
+        attrs |= {"inputs": prepare.name_hint, "ahead": AHEAD, "input_constants": len(inputs.constants)}
     gv = bb.add_func(func.with_attr(SCAN_ATTR, attrs), name)
     carry_types = [relax.TensorType(c.ty.shape, c.ty.dtype) for c in carries]
     outs = [y_type]
     if last_y:
         outs.append(relax.TensorType(y0.ty.shape, y0.ty.dtype))
     outs += [*carry_types, *carry_types, *scratch]
-    args = relax.Tuple([x, y0, *carries, *constants])
-    result = bb.emit(relax.call_dps_packed(gv.name_hint, args, outs))
+    args = [x, y0, *carries, *constants]
+    if inputs is not None:
+        outs.append(inputs.result)
+        args += inputs.constants
+    result = bb.emit(relax.call_dps_packed(gv.name_hint, relax.Tuple(args), outs))
     visible = 1 + int(last_y) + len(carries)
     return [bb.emit(relax.TupleGetItem(result, i)) for i in range(visible)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from irnn_tvm.schedules.instruction_set import InstructionSet, current
@@ -124,60 +125,105 @@ def products_bound(w: np.ndarray, mult: np.ndarray, bias: np.ndarray | None) -> 
     return sums * np.abs(mult.astype(np.int64))
 
 
-def dot_tile(
-    name: str,
-    tile: Tiling,
-    acc: Any,
-    x: tuple[Any, tuple[Expr, ...]],
-    weights: tuple[Any, Expr],
-    depth: int,
-    start: tuple[Any, Expr] | None,
-) -> None:
-    """acc = start + weights * x for the rows of a tile, inside the current block; without start sums begin at 0.
+@dataclass(frozen=True)
+class Product:
+    """Weights times activation vectors: depth, packed weights, and what sums start with (None: with 0)."""
 
-    acc: int32 local [accumulators]. x: int8 [..., depth] and the outer indices of a vector; weights: a buffer of
-    weight_shape and the tile; start: what pack_start made and the tile. Loops' blocks are called tile_loop_<name>_<n>.
+    tile: Tiling
+    depth: int
+    weights: Any
+    start: Any | None = None
+
+    def regions(self, number: Expr) -> list[Any]:
+        """What tile `number` reads of the constants."""
+        found = [self.tile.region(self.weights, number)]
+        return found if self.start is None else [*found, self.start[number, 0 : self.tile.accumulators]]
+
+
+def sum_products(
+    name: str,
+    product: Product,
+    number: Expr,
+    vectors: tuple[Any, Sequence[tuple[Expr, ...]]],
+    out: Sequence[tuple[Any, tuple[Expr, ...]]],
+) -> None:
+    """Products of the rows of tile `number` with some vectors, inside the current block.
+
+    vectors: int8 [..., depth] and the outer indices of each. out: for each an int32 buffer [..., gates * lanes] and the
+    outer indices there. Blocks of the loops are called tile_loop_<name>_<n>.
     """
-    words = tile.isa.words
-    size = tile.accumulators // tile.blocks
-    for block in range(tile.blocks):
-        first, end = block * size, (block + 1) * size
-        with T.sblock(f"{BLOCK_PREFIX}_start_{name}_{block}"):
-            T.reads(*([] if start is None else [start[0][start[1], first:end]]))
-            T.writes(acc[first:end])
-            for at in range(first, end, words):
-                place = T.Ramp(at, 1, words)
-                value = T.Broadcast(T.int32(0), words) if start is None else start[0][start[1], place]
-                T.buffer_store(acc, value, [place])
-        number = weights[1] * tile.blocks + block
-        _dot_block(f"{name}_{block}", tile.isa, (acc, first, size), x, (weights[0], number), depth)
+    tile, isa = product.tile, product.tile.isa
+    many, words, spread = len(vectors[1]), isa.words, isa.spread
+    registers = tile.accumulators // tile.blocks // words
+    most = min(isa.shared if many > 1 else isa.alone, registers)
+    part = next(n for n in range(most, 0, -1) if registers % n == 0 and n % spread == 0)
+    for step in range(tile.blocks * registers // part):
+        block, offset = divmod(step * part, registers)
+        label = f"{name}_{step}"
+        sums = _Sums(T.sblock_alloc_buffer((many, part * words), "int32"), part, offset)
+        at = block * registers * words + offset * words
+        with T.sblock(f"{BLOCK_PREFIX}_start_{label}"):
+            start = product.start
+            T.reads(*([] if start is None else [start[number, at : at + part * words]]))
+            T.writes(sums.acc[0:many, 0 : part * words])
+            for vector in range(many):
+                for lane in range(0, part * words, words):
+                    value = T.Broadcast(T.int32(0), words)
+                    if start is not None:
+                        value = start[number, T.Ramp(at + lane, 1, words)]
+                    T.buffer_store(sums.acc, value, [vector, T.Ramp(lane, 1, words)])
+        _sum_part(label, product, number * tile.blocks + block, vectors, sums)
+        with T.sblock(f"{BLOCK_PREFIX}_sum_{label}"):
+            T.reads(sums.acc[0:many, 0 : part * words])
+            places = [(lane, (at + lane) // spread) for lane in range(0, part * words, words * spread)]
+            T.writes(
+                *(
+                    buffer[(*outer, slice(place, place + words))]
+                    for buffer, outer in out
+                    for _, place in places
+                )
+            )
+            for vector, (buffer, outer) in enumerate(out):
+                for lane, place in places:
+                    value = isa.gather(sums.acc, vector, lane)
+                    T.buffer_store(buffer, value, [*outer, T.Ramp(place, 1, words)])
 
 
-def _dot_block(
-    name: str,
-    isa: InstructionSet,
-    sums: tuple[Any, int, int],
-    x: tuple[Any, tuple[Expr, ...]],
-    weights: tuple[Any, Expr],
-    depth: int,
+@dataclass(frozen=True)
+class _Sums:
+    """int32 [vectors, accumulators] for `registers` registers of a block's weights, from register `offset` on."""
+
+    acc: Any
+    registers: int
+    offset: int
+
+
+def _sum_part(
+    name: str, product: Product, number: Expr, vectors: tuple[Any, Sequence[tuple[Expr, ...]]], sums: _Sums
 ) -> None:
-    """Adds the products of one block. sums: buffer, first accumulator, accumulators; weights: buffer and block."""
-    acc, at, count = sums
-    vector, outer = x
-    w, number = weights
-    groups, partial = divmod(depth, isa.group)
+    """Adds the products of one block of weights to its accumulators."""
+    isa, w = product.tile.isa, product.weights
+    x, rows = vectors
+    groups, partial = divmod(product.depth, isa.group)
+    size = sums.registers * isa.register_bytes
+    begin = sums.offset * isa.register_bytes
 
-    def multiply(group: Expr, many: int, activations: Sequence[Expr]) -> None:
-        for register in range(count // isa.words):
-            place = T.Ramp(register * isa.register_bytes, 1, isa.register_bytes)
+    def multiply(group: Expr, many: int, operands: Sequence[Sequence[Expr]]) -> None:
+        for register in range(sums.registers):
+            place = T.Ramp(begin + register * isa.register_bytes, 1, isa.register_bytes)
             loaded = [w[number, group + i, place] for i in range(many)]
-            isa.dot(acc, at + register * isa.words, loaded, activations)
+            for vector, activations in enumerate(operands):
+                isa.dot(sums.acc, (vector, register * isa.words), loaded, activations)
 
-    def regions(first: Expr, many: Expr, elements: Expr) -> None:
-        begin = first * isa.group
-        T.reads(acc[at : at + count], vector[(*outer, slice(begin, begin + elements))],
-                w[number, first : first + many, 0 : w.shape[2]])  # fmt: skip
-        T.writes(acc[at : at + count])
+    def regions(group: Expr, many: Expr, elements: Expr) -> None:
+        first = group * isa.group
+        everything = sums.acc[0 : len(rows), 0 : sums.registers * isa.words]
+        activations = [x[(*outer, slice(first, first + elements))] for outer in rows]
+        T.reads(everything, *activations, w[number, group : group + many, begin : begin + size])
+        T.writes(everything)
+
+    def loads(group: Expr, many: int) -> list[list[Expr]]:
+        return [isa.load_activations(x, (*outer, group * isa.group), many) for outer in rows]
 
     loops, single = divmod(groups, isa.steps)
     if loops:
@@ -185,42 +231,70 @@ def _dot_block(
             with T.sblock(f"{LOOP_PREFIX}_{name}"):
                 first = T.axis.reduce(loops, i) * isa.steps
                 regions(first, isa.steps, isa.steps * isa.group)
-                operands = isa.load_activations(vector, (*outer, first * isa.group), isa.steps)
-                multiply(first, isa.steps, operands)
+                multiply(first, isa.steps, loads(first, isa.steps))
     if single or partial:
         first = loops * isa.steps
         if partial:
-            tail = T.sblock_alloc_buffer((isa.group,), "int8")
+            tail = T.sblock_alloc_buffer((len(rows), isa.group), "int8")
         with T.sblock(f"{BLOCK_PREFIX}_rest_{name}"):
-            regions(first, single + (1 if partial else 0), depth - first * isa.group)
+            regions(first, single + (1 if partial else 0), product.depth - first * isa.group)
             for group in range(first, groups):
-                multiply(group, 1, isa.load_activations(vector, (*outer, group * isa.group), 1))
+                multiply(group, 1, loads(group, 1))
             if partial:
-                T.buffer_store(tail, T.Broadcast(T.int8(0), isa.group), [T.Ramp(0, 1, isa.group)])
-                for i in range(partial):
-                    T.buffer_store(tail, vector[(*outer, groups * isa.group + i)], [i])
-                multiply(groups, 1, isa.load_activations(tail, (0,), 1))
+                zeros = T.Broadcast(T.int8(0), isa.group)
+                for n, outer in enumerate(rows):
+                    T.buffer_store(tail, zeros, [n, T.Ramp(0, 1, isa.group)])
+                    for i in range(partial):
+                        T.buffer_store(tail, x[(*outer, groups * isa.group + i)], [n, i])
+                operands = [isa.load_activations(tail, (n, 0), 1) for n in range(len(rows))]
+                multiply(groups, 1, operands)
 
 
-def gather(tile: Tiling, acc: Any, out: Any, row: int) -> None:
-    """Adds up what `dot_tile` left in acc: int32 sums in rows row, row + 1 ... of `out` [rows, lanes], one per gate."""
-    words = tile.isa.words
-    for gate in range(tile.gates):
-        for lane in range(0, tile.lanes, words):
-            value = tile.isa.gather(acc, (gate * tile.lanes + lane) * tile.isa.spread)
-            T.buffer_store(out, value, [row + gate, T.Ramp(lane, 1, words)])
+def for_each_tile(
+    tile: Tiling, count: Expr, unit: Callable[[str, list[Expr], Expr, int], None], together: bool = True
+) -> None:
+    """Blocks over all tiles and `count` vectors, several vectors at a time, so that they share a tile's weights.
 
-
-def for_each_tile(tile: Tiling, batch: Expr, unit: Callable[[Expr, Expr, int], None]) -> None:
-    """Blocks `unit` and `unit_last`, over the batch and all tiles; unit: batch row, tile, rows that are no padding."""
+    unit: a suffix for names, the vectors, the tile, and how many of its rows are no padding; it states its regions.
+    """
+    at_a_time = tile.isa.vectors if together else 1
     if tile.full:
-        with T.grid(batch, tile.full) as (b, j):
-            with T.sblock("unit"):
-                unit(T.axis.spatial(batch, b), T.axis.spatial(tile.full, j), tile.lanes)
+        with T.serial(tile.full) as j:
+            _in_vectors(
+                count, at_a_time, tile.full, j, lambda name, rows, vj: unit(name, rows, vj, tile.lanes)
+            )
     if tile.rest:
-        with T.serial(batch) as b:
-            with T.sblock("unit_last"):
-                unit(T.axis.spatial(batch, b), T.int32(tile.full), tile.rest)
+        last = T.int32(tile.full)
+        _in_vectors(
+            count, at_a_time, 0, last, lambda name, rows, vj: unit(f"{name}_last", rows, vj, tile.rest)
+        )
+
+
+def _in_vectors(
+    count: Expr, at_a_time: int, extent: int, j: Expr, emit: Callable[[str, list[Expr], Expr], None]
+) -> None:
+    """`emit` for several vectors together, then for the rest singly. extent: of j, 0 where it is a constant."""
+    known = isinstance(count, int | tirx.IntImm)
+    together = at_a_time if not known or int(count) >= at_a_time else 1
+
+    def loop(name: str, extent_of_rows: Expr, size: int, begin: Expr) -> None:
+        with T.serial(extent_of_rows) as i:
+            with T.sblock(f"unit{name}" if extent else f"unit{name}_last"):
+                vi = T.axis.spatial(extent_of_rows, i)
+                vj = T.axis.spatial(extent, j) if extent else j
+                emit(name, [vi * size + begin + n for n in range(size)], vj)
+
+    if together > 1:
+        loop(f"_{together}", count // together, together, 0)
+    rest = count % together if together > 1 else count
+    if not (known and int(rest) == 0):
+        loop("", rest, 1, count - rest if together > 1 else 0)
+
+
+def local_sums(tile: Tiling, many: int) -> list[tuple[Any, tuple[Expr, ...]]]:
+    """Local buffers for the sums of `many` vectors, as `sum_products` takes them: one for each, since TVM keeps no
+    larger ones on the stack."""
+    return [(T.sblock_alloc_buffer((tile.width,), "int32"), ()) for _ in range(many)]
 
 
 class TileState:

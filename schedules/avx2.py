@@ -19,6 +19,8 @@ class Avx2(InstructionSet):
     tiles = (64, 32, 16, 8)
     rows = 64
     unroll = 2
+    vectors = 2
+    shared = 4
     lowest_weight = -127
     first_index = 0x0100
     index_step = 0x0202
@@ -28,16 +30,18 @@ class Avx2(InstructionSet):
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
         return broadcast_words(self, x, index, groups)
 
-    def dot(self, acc: Any, at: int, weights: Sequence[Expr], activations: Sequence[Expr]) -> None:
-        place = T.Ramp(at, 1, 8)
-        total = acc[place]
+    def dot(
+        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
+    ) -> None:
+        row, place = at[0], T.Ramp(at[1], 1, 8)
+        total = acc[row, place]
         ones = T.Broadcast(T.int16(1), 16)
         for w, x in zip(weights, activations, strict=True):
             size = intrinsic("int8x32", "llvm.abs.v32i8", x, T.bool(False))
             signed = intrinsic("int8x32", "llvm.x86.avx2.psign.b", w, x)
             pairs = intrinsic("int16x16", "llvm.x86.avx2.pmadd.ub.sw", size, signed)
             total = total + intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", pairs, ones)
-        T.buffer_store(acc, total, [place])
+        T.buffer_store(acc, total, [row, place])
 
     def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
         # vpmuldq multiplies even lanes; the odd ones are moved there.

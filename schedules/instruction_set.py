@@ -24,11 +24,14 @@ Expr = Any
 class InstructionSet(ABC):
     """Emits TIR with the intrinsics of one instruction set, for vectors of int32 lanes.
 
-    name: as in Target.instruction_set. register_bytes: of a vector register. tiles: lanes that a tile may have, the
-    widest first. rows: most rows of all gates of a tile. block: most rows whose products are summed at a time. group:
-    activations that a row multiplies at a time. steps: groups that `dot` takes at a time (it takes one, too). unroll:
-    how many of such steps a loop's body has. spread: accumulators per row, which `gather` adds up. lowest_weight: of
-    all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
+    - name: as in Target.instruction_set. register_bytes: of a vector register.
+    - tiles: lanes that a tile may have, the widest first. rows: most rows of all gates of a tile. block: most rows
+      whose weights lie together.
+    - group: activations that a row multiplies at a time. steps: groups that `dot` takes at a time (it takes one, too).
+      unroll: how many of such steps a loop's body has. spread: accumulators per row, which `gather` adds up.
+    - alone: registers of weights whose sums are kept at a time for one activation vector. vectors: how many vectors
+      share the loads of weights where there are several, with sums for `shared` registers each.
+    - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
     """
 
     name: str
@@ -40,6 +43,9 @@ class InstructionSet(ABC):
     steps: int = 1
     unroll: int = 1
     spread: int = 1
+    alone: int = 64
+    vectors: int = 4
+    shared: int = 4
     lowest_weight: int = -128
     most_pieces: int = 64
 
@@ -64,15 +70,17 @@ class InstructionSet(ABC):
         """Operands of `dot` for `groups` groups of int8 [..., depth], from an index on."""
 
     @abstractmethod
-    def dot(self, acc: Any, at: int, weights: Sequence[Expr], activations: Sequence[Expr]) -> None:
+    def dot(
+        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
+    ) -> None:
         """acc[at ...] += weights * activations for one register of weights per group.
 
-        acc: int32 local buffer; at: the first of the `words` accumulators of these rows.
+        acc: int32 local buffer [vectors, accumulators]; at: the first of the `words` accumulators of these rows.
         """
 
-    def gather(self, acc: Any, at: int) -> Expr:
-        """int32 sums of `words` rows, whose accumulators start at `at`."""
-        return acc[T.Ramp(at, 1, self.words)]
+    def gather(self, acc: Any, row: int, at: int) -> Expr:
+        """int32 sums of `words` rows, whose accumulators start at acc[row, at]."""
+        return acc[row, T.Ramp(at, 1, self.words)]
 
     def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
         """(a * b + ... + 2**(shift-1)) >> shift of one register of int32 lanes each, in 64 bits, known to fit int32."""

@@ -22,6 +22,8 @@ class Neon(InstructionSet):
     block = 8
     group = 16
     spread = 4
+    vectors = 2
+    shared = 8
     lowest_weight = -127
     # An index is the two bytes of an entry: 2 * piece, and 2 * piece + 1 above it.
     first_index = 0x0100
@@ -31,19 +33,39 @@ class Neon(InstructionSet):
         *outer, first = index
         return [x[(*outer, T.Ramp(first + 16 * i, 1, 16))] for i in range(groups)]
 
-    def dot(self, acc: Any, at: int, weights: Sequence[Expr], activations: Sequence[Expr]) -> None:
-        place = T.Ramp(at, 1, 4)
+    def dot(
+        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
+    ) -> None:
+        row, place = at[0], T.Ramp(at[1], 1, 4)
         for w, x in zip(weights, activations, strict=True):
             low, high = (
                 T.Cast("int16x8", part("int8x8", w)) * T.Cast("int16x8", part("int8x8", x))
                 for part in (T.vectorlow, T.vectorhigh)
             )
-            pairs = intrinsic("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", low + high)
-            T.buffer_store(acc, acc[place] + pairs, [place])
+            T.buffer_store(acc, self.add_pairs(acc[row, place], low + high), [row, place])
 
-    def gather(self, acc: Any, at: int) -> Expr:
-        rows = [acc[T.Ramp(at + 4 * row, 1, 4)] for row in range(4)]
-        return _pairwise(_pairwise(rows[0], rows[1]), _pairwise(rows[2], rows[3]))
+    def gather(self, acc: Any, row: int, at: int) -> Expr:
+        rows = [acc[row, T.Ramp(at + 4 * n, 1, 4)] for n in range(4)]
+        return self.neighbours(self.neighbours(rows[0], rows[1]), self.neighbours(rows[2], rows[3]))
+
+    def add_pairs(self, total: Expr, products: Expr) -> Expr:
+        """int32x4: total plus sums of neighbours of int16x8."""
+        return total + intrinsic("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", products)
+
+    def neighbours(self, low: Expr, high: Expr) -> Expr:
+        """int32x4: sums of neighbours of two int32x4."""
+        return intrinsic("int32x4", "llvm.aarch64.neon.addp.v4i32", low, high)
+
+    def rounded(self, value: Expr, shift: int) -> Expr:
+        """(value + 2**(shift-1)) >> shift of int64x2 in one instruction, where adding and shifting are two."""
+        places = T.Broadcast(T.int64(-shift), 2)
+        return intrinsic("int64x2", "llvm.aarch64.neon.srshl.v2i64", value, places)
+
+    def narrowed(self, value: Expr, shift: int) -> Expr:
+        """The same of int32x4, saturated to int16x4."""
+        if shift == 0:
+            return intrinsic("int16x4", "llvm.aarch64.neon.sqxtn.v4i16", value)
+        return intrinsic("int16x4", "llvm.aarch64.neon.sqrshrn.v4i16", value, T.int32(shift))
 
     def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
         halves = []
@@ -52,9 +74,7 @@ class Neon(InstructionSet):
             for a, b in terms:
                 product = T.Cast("int64x2", part("int32x2", a)) * T.Cast("int64x2", part("int32x2", b))
                 total = product if total is None else total + product
-            # srshr: adding half of the last place and shifting would be two instructions.
-            places = T.Broadcast(T.int64(-shift), 2)
-            halves.append(intrinsic("int64x2", "llvm.aarch64.neon.srshl.v2i64", total, places))
+            halves.append(self.rounded(total, shift))
         return T.Cast("int32x4", T.vectorcombine("int64x4", *halves))
 
     def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
@@ -62,10 +82,7 @@ class Neon(InstructionSet):
         for part in (T.vectorlow, T.vectorhigh):
             d, m, v = (T.Cast("int32x4", part("int16x4", operand)) for operand in (distance, slope, value))
             line = m * d + T.shift_left(v, T.Broadcast(T.int32(shift), 4))
-            if shift:
-                halves.append(intrinsic("int16x4", "llvm.aarch64.neon.sqrshrn.v4i16", line, T.int32(shift)))
-            else:
-                halves.append(intrinsic("int16x4", "llvm.aarch64.neon.sqxtn.v4i16", line))
+            halves.append(self.narrowed(line, shift))
         return T.vectorcombine("int16x8", *halves)
 
     def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:
@@ -80,11 +97,6 @@ class Neon(InstructionSet):
             value = intrinsic("int8x16", name, *part, here)
             found = value if found is None else found | value
         return T.reinterpret("int16x8", found)
-
-
-def _pairwise(low: Expr, high: Expr) -> Expr:
-    """Sums of neighbours, those of `low` first."""
-    return intrinsic("int32x4", "llvm.aarch64.neon.addp.v4i32", low, high)
 
 
 NEON = Neon()

@@ -19,6 +19,8 @@ class NeonDotprod(Neon):
     group = 4
     steps = 4
     spread = 1
+    vectors = 4
+    shared = 4
     lowest_weight = -128
 
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
@@ -29,15 +31,17 @@ class NeonDotprod(Neon):
         four = T.reinterpret("int32x4", x[(*outer, T.Ramp(first, 1, 16))])
         return [T.reinterpret("int8x16", T.Broadcast(T.Shuffle([four], [i]), 4)) for i in range(4)]
 
-    def dot(self, acc: Any, at: int, weights: Sequence[Expr], activations: Sequence[Expr]) -> None:
-        place = T.Ramp(at, 1, 4)
-        total = acc[place]
+    def dot(
+        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
+    ) -> None:
+        row, place = at[0], T.Ramp(at[1], 1, 4)
+        total = acc[row, place]
         for w, x in zip(weights, activations, strict=True):
             total = intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", total, w, x)
-        T.buffer_store(acc, total, [place])
+        T.buffer_store(acc, total, [row, place])
 
-    def gather(self, acc: Any, at: int) -> Expr:
-        return acc[T.Ramp(at, 1, 4)]
+    def gather(self, acc: Any, row: int, at: int) -> Expr:
+        return acc[row, T.Ramp(at, 1, 4)]
 
 
 NEON_DOTPROD = NeonDotprod()

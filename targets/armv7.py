@@ -13,4 +13,5 @@ TARGET = Target(
     pointer_bits=32,
     machines=("armv7l", "armv8l"),
     cpuinfo_flags=("neon", "idiva"),
+    instruction_set="armv7-neon",
 )

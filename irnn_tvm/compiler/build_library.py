@@ -156,8 +156,8 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
         outputs.append(_tensor(_identifier(label, used), ty, spec, None))
     arena = lowered.plan.arena_bytes
     if lowered.streaming.streamable and lowered.fixed_steps is None:
-        inputs, arena = _stage(inputs, arena)
-        outputs, arena = _stage(outputs, arena)
+        inputs, arena = _stage(inputs, arena, lowered.at_once)
+        outputs, arena = _stage(outputs, arena, lowered.at_once)
     offset = HEADER_BYTES
     states = []
     for lifted in lowered.states:
@@ -181,6 +181,7 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
         max_steps=lowered.max_steps,
         model_hash=digest,
         summary=_summary(lowered),
+        at_once=lowered.at_once,
     )
 
 
@@ -214,15 +215,15 @@ def _tensor(name: str, ty: Any, spec: dict[str, Any], limit: int | str | None) -
     )
 
 
-def _stage(tensors: list[Tensor], arena: int) -> tuple[list[Tensor], int]:
-    """Gives tensors whose time steps lie apart in memory (batch first) room in the arena for one step."""
+def _stage(tensors: list[Tensor], arena: int, steps: int) -> tuple[list[Tensor], int]:
+    """Gives tensors whose time steps lie apart in memory (batch first) room in the arena for a few steps."""
     staged = []
     for t in tensors:
         if t.row is None or t.outer == 1:
             staged.append(t)
             continue
         staged.append(replace(t, stage=arena))
-        arena += aligned(t.row * ITEM_BYTES[t.dtype])
+        arena += aligned(t.row * ITEM_BYTES[t.dtype] * steps)
     return staged, arena
 
 
@@ -234,6 +235,6 @@ def _write(lowered: Lowered, specs: dict[str, Any], target: targets.Target, name
     io = make_interface(lowered, specs, target, name)
     kernels = {
         kernel: make_kernel(kernel, f"{name}_k_{kernel}", lowered.mod[kernel], target)
-        for kernel in dict.fromkeys(call.kernel for call in lowered.plan.calls)
+        for kernel in dict.fromkeys(name for call in lowered.plan.calls for name in call.kernels)
     }
     emit_library(io, lowered.plan, kernels, call_counts(lowered), lowered.streaming.reason, target, folder)

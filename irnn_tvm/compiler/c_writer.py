@@ -61,9 +61,14 @@ class CWriter:
             self.lines.append(f"extern {kernel.prototype()};")
         self.lines.append("")
 
+    @property
+    def _timed(self) -> bool:
+        """Whether the number of time steps is a parameter of `forward`."""
+        return self.io.fixed_steps is None and (not self.io.streamable or self.io.at_once > 1)
+
     def _forward(self) -> None:
         io = self.io
-        timed = not io.streamable and io.fixed_steps is None
+        timed = self._timed
         # Restrict is not promised: a state may be read and written at the same address.
         args = ["uint8_t *arena"]
         args += ["int32_t T"] if timed else []
@@ -71,6 +76,7 @@ class CWriter:
         args += [f"{t.dtype}_t *out{i}" for i, t in enumerate(io.outputs)]
         args += [f"{s.initial.dtype}_t *state{i}" for i, s in enumerate(io.states)]
         what = "the whole sequence" if timed or (io.fixed_steps or 1) > 1 else "one time step"
+        what = f"up to {io.at_once} time steps" if io.at_once > 1 else what
         self.lines += [f"/* The network on {what}. */", f"static void forward({', '.join(args)}) {{"]
         unused = [f"in{i}" for i in range(len(io.inputs)) if not self._uses("input", i)]
         if not any(v.kind == "arena" for c in self.plan.calls for v in c.values):
@@ -78,11 +84,11 @@ class CWriter:
         if timed and not self._uses_time():
             unused.append("T")
         self.lines += [f"  (void){name};" for name in unused]
-        for number, call in enumerate(self.plan.calls):
+        for call in self.plan.calls:
             if call.scan is None:
                 self._kernel_call(call)
             else:
-                self._scan(call, number)
+                self._scan(call)
         for target, source in self.plan.copies:
             self.lines.append(
                 f"  memcpy({self._pointer(target)}, {self._pointer(source)}, {self._bytes(target)});"
@@ -127,13 +133,15 @@ class CWriter:
         args += [str(expression(call.values[p].shape[a])) for p, a in kernel.sizes]
         self.lines.append(f"  {kernel.symbol}({', '.join(args)});")
 
-    def _scan(self, call: Call, number: int) -> None:
+    def _scan(self, call: Call) -> None:
         """The time loop around one recurrent step. Layout of values: relay_ops/scan.py."""
         assert call.scan is not None
         scan, kernel, values = call.scan, self.kernels[call.kernel], list(call.values)
         n, m = scan["carries"], scan["constants"]
+        ahead = scan.get("input_constants", 0)
         x, y0, carries, constants = values[0], values[1], values[2 : 2 + n], values[2 + n : 2 + n + m]
-        outs = values[2 + n + m :]
+        prepared, outs = values[2 + n + m : 2 + n + m + ahead], values[2 + n + m + ahead :]
+        sums = outs.pop() if call.inputs else None
         y, outs = outs[0], outs[1:]
         last_y = outs.pop(0) if scan["last_y"] else None
         finals, spares, scratch = outs[:n], outs[n : 2 * n], outs[2 * n :]
@@ -144,8 +152,20 @@ class CWriter:
         extra = [self._pointer(v) for v in scratch]
         direction = "backward" if backward else "forward"
         self.lines.append(f"  {{ /* {kernel.name}, {direction} over {steps} step(s) */")
+
+        def prepare(first: str, count: str) -> str:
+            """The call that works ahead: `count` steps from step `first` on."""
+            assert call.inputs is not None
+            assert sums is not None
+            start = self._pointer(x) if first == "0" else f"{self._pointer(x)} + (size_t){first} * {x_row}"
+            rows = _product(x.shape[1:-1])
+            args = [start, *(self._pointer(v) for v in prepared), self._pointer(sums)]
+            return f"{self.kernels[call.inputs].symbol}({', '.join(args)}, {count} * {rows});"
+
         if steps == 1:
-            args = [self._pointer(x), self._pointer(y0), *(self._pointer(c) for c in carries), *fixed,
+            if sums is not None:
+                self.lines.append(f"    {prepare('0', '1')}")
+            args = [self._pointer(sums or x), self._pointer(y0), *(self._pointer(c) for c in carries), *fixed,
                     self._pointer(y), *(self._pointer(s) for s in spares), *extra]  # fmt: skip
             self.lines.append(f"    {kernel.symbol}({', '.join(args)});")
             for final, spare in zip(finals, spares, strict=True):
@@ -157,20 +177,37 @@ class CWriter:
                 self.lines.append(f"    const {carry.dtype}_t *c{i} = {self._pointer(carry)};")
                 self.lines.append(f"    {spare.dtype}_t *next{i} = {self._pointer(spare)};")
             self.lines.append(f"    const {y.dtype}_t *last = {self._pointer(y0)};")
+            source, pad = f"{self._pointer(x)} + (size_t)t * {x_row}", "    "
             order = (
                 f"int32_t t = {steps} - 1; t >= 0; --t" if backward else f"int32_t t = 0; t < {steps}; ++t"
             )
-            self.lines.append(f"    for ({order}) {{")
-            self.lines.append(f"      {y.dtype}_t *y = {self._pointer(y)} + (size_t)t * {y_row};")
-            args = [f"{self._pointer(x)} + (size_t)t * {x_row}", "last", *(f"c{i}" for i in range(n)), *fixed, "y",
+            if sums is not None:
+                length = scan["ahead"]
+                first = f"{steps} - done - count" if backward else "done"
+                self.lines += [
+                    f"    for (int32_t done = 0; done < {steps}; done += {length}) {{",
+                    f"      const int32_t count = {steps} - done < {length} ? {steps} - done : {length};",
+                    f"      const int32_t first = {first};",
+                    f"      {prepare('first', 'count')}",
+                ]
+                order = "int32_t t = first + count - 1; t >= first; --t"
+                if not backward:
+                    order = "int32_t t = first; t < first + count; ++t"
+                source = f"{self._pointer(sums)} + (size_t)(t - first) * {_product(sums.shape[1:])}"
+                pad = "      "
+            self.lines.append(f"{pad}for ({order}) {{")
+            self.lines.append(f"{pad}  {y.dtype}_t *y = {self._pointer(y)} + (size_t)t * {y_row};")
+            args = [source, "last", *(f"c{i}" for i in range(n)), *fixed, "y",
                     *(f"next{i}" for i in range(n)), *extra]  # fmt: skip
-            self.lines.append(f"      {kernel.symbol}({', '.join(args)});")
-            self.lines.append("      last = y;")
+            self.lines.append(f"{pad}  {kernel.symbol}({', '.join(args)});")
+            self.lines.append(f"{pad}  last = y;")
             for i, (final, spare) in enumerate(zip(finals, spares, strict=True)):
-                self.lines.append(f"      c{i} = next{i};")
+                self.lines.append(f"{pad}  c{i} = next{i};")
                 here, there = self._pointer(spare), self._pointer(final)
-                self.lines.append(f"      next{i} = next{i} == {here} ? {there} : {here};")
-            self.lines.append("    }")
+                self.lines.append(f"{pad}  next{i} = next{i} == {here} ? {there} : {here};")
+            self.lines.append(f"{pad}}}")
+            if sums is not None:
+                self.lines.append("    }")
             for i, final in enumerate(finals):
                 pointer = self._pointer(final)
                 self.lines.append(f"    if (c{i} != {pointer}) {{")
@@ -178,8 +215,8 @@ class CWriter:
                 self.lines.append("    }")
         if last_y is not None:
             row = "0" if backward or steps == 1 else f"(size_t)({steps} - 1) * {y_row}"
-            source = self._pointer(y) if row == "0" else f"{self._pointer(y)} + {row}"
-            self.lines.append(f"    memcpy({self._pointer(last_y)}, {source}, {self._bytes(last_y)});")
+            origin = self._pointer(y) if row == "0" else f"{self._pointer(y)} + {row}"
+            self.lines.append(f"    memcpy({self._pointer(last_y)}, {origin}, {self._bytes(last_y)});")
         self.lines.append("  }")
 
     def _helpers(self) -> None:
@@ -292,10 +329,10 @@ class CWriter:
                 ]
         self.lines += ["  return IRNN_OK;", "}", ""]
 
-    def _forward_call(self, staged: bool = False) -> str:
+    def _forward_call(self, steps: str, staged: bool = False) -> str:
         io = self.io
         args = ["(uint8_t *)arena"]
-        args += ["T"] if not io.streamable and io.fixed_steps is None else []
+        args += [steps] if self._timed else []
         for i, t in enumerate((*io.inputs, *io.outputs)):
             const = "const " if i < len(io.inputs) else ""
             pieces = staged and t.row is not None and t.outer > 1
@@ -311,7 +348,7 @@ class CWriter:
             f"int {self.io.name}_step(void *state, void *arena, {parameters(self.io)}) {{",
             f"  int code = check(state, arena, 1, {self._names()});",
             "  if (code == IRNN_OK) {",
-            f"    {self._forward_call()}",
+            f"    {self._forward_call('1')}",
             "  }",
             "  return code;",
             "}",
@@ -328,30 +365,41 @@ class CWriter:
             "  }",
         ]
         if not io.streamable or io.fixed_steps is not None:
-            self.lines.append(f"  {self._forward_call()}")
+            self.lines.append(f"  {self._forward_call('T')}")
         else:
-            self.lines.append("  for (int32_t t = 0; t < T; ++t) {")
+            many = io.at_once > 1
+            if many:
+                self.lines += [
+                    f"  for (int32_t t = 0; t < T; t += {io.at_once}) {{",
+                    f"    const int32_t count = T - t < {io.at_once} ? T - t : {io.at_once};",
+                ]
+            else:
+                self.lines.append("  for (int32_t t = 0; t < T; ++t) {")
+            apart = [t.row is not None and t.outer > 1 for t in (*io.inputs, *io.outputs)]
             self.lines += [
-                self._gather(t, inward=True) for t in io.inputs if t.row is not None and t.outer > 1
+                self._gather(t, True) for t, pieces in zip(io.inputs, apart, strict=False) if pieces
             ]
-            self.lines.append(f"    {self._forward_call(staged=True)}")
+            self.lines.append(f"    {self._forward_call('count', staged=True)}")
+            behind = apart[len(io.inputs) :]
             self.lines += [
-                self._gather(t, inward=False) for t in io.outputs if t.row is not None and t.outer > 1
+                self._gather(t, False) for t, pieces in zip(io.outputs, behind, strict=True) if pieces
             ]
             timed = [t for t in (*io.inputs, *io.outputs) if t.row is not None]
-            self.lines += [f"    {t.name} += {t.row // t.outer};" for t in timed if t.row is not None]
+            factor = "(size_t)count * " if many else ""
+            self.lines += [f"    {t.name} += {factor}{t.row // t.outer};" for t in timed if t.row is not None]
             self.lines += [f"    {io.inputs[i].name} = {io.outputs[o].name};" for i, o in io.feedback]
             self.lines.append("  }")
         self.lines += ["  return IRNN_OK;", "}"]
 
     def _gather(self, t: Tensor, inward: bool) -> str:
-        """Copies one time step of a batch-first tensor between the caller's memory and the arena."""
+        """Copies the time steps of a batch-first tensor between the caller's memory and the arena."""
         assert t.row is not None
         size = t.row // t.outer * ITEM_BYTES[t.dtype]
-        near = f"(uint8_t *)arena + {t.stage}", str(size)
+        part = f"(size_t)count * {size}" if self.io.at_once > 1 else str(size)
+        near = f"(uint8_t *)arena + {t.stage}", part
         far = f"({'const ' if inward else ''}uint8_t *){t.name}", f"(size_t)T * {size}"
         to, source = (near, far) if inward else (far, near)
-        return f"    copy_rows({to[0]}, {to[1]}, {source[0]}, {source[1]}, {t.outer}, {size});"
+        return f"    copy_rows({to[0]}, {to[1]}, {source[0]}, {source[1]}, {t.outer}, {part});"
 
 
 def _product(shape: tuple[object, ...]) -> int:

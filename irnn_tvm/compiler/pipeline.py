@@ -22,7 +22,10 @@ LAST = {"irnn.softmax": -1, "irnn.attention": 1}
 
 @dataclass
 class Lowered:
-    """A program after all graph passes. params, results: types of the user's inputs and outputs before lowering."""
+    """A program after all graph passes. params, results: types of the user's inputs and outputs before lowering.
+
+    at_once: for streaming programs with a run-time length, how many time steps the graph takes at most in one go.
+    """
 
     mod: Any
     plan: Plan
@@ -34,6 +37,7 @@ class Lowered:
     min_steps: int
     max_steps: int
     index_limits: dict[int, int | str]
+    at_once: int
 
 
 def lower_program(
@@ -51,6 +55,7 @@ def lower_program(
     from irnn_tvm.compiler.verify_attention import check_keys
     from irnn_tvm.compiler.verify_rows import verify_lengths
     from irnn_tvm.frontend.import_program import import_program
+    from irnn_tvm.relay_ops.scan import AHEAD
     from irnn_tvm.schedules import instruction_sets
 
     mod = import_program(program)
@@ -62,7 +67,8 @@ def lower_program(
     time = time_variable(main)
     limits = index_limits(main)
     mod, states = lift_states(mod)
-    max_steps = 0
+    isa = instruction_sets.get(instruction_set)
+    at_once, max_steps = 1, 0
     min_steps = 1 if time is None else shortest_sequence(main)
     if time is None:
         steps: int | None = fixed_steps(main)
@@ -73,8 +79,12 @@ def lower_program(
         )
         bound = int(declared.get(time.name, 0))
         if streaming.streamable:
-            # One step at a time: the loop over time is in the generated C, around this graph.
-            mod = relax.transform.BindSymbolicVars({time.name: 1}, "main")(mod)
+            # The loop over time is in the generated C, around a graph of one step, or of a few where kernels gain.
+            if isa is None:
+                mod = relax.transform.BindSymbolicVars({time.name: 1}, "main")(mod)
+            else:
+                at_once = AHEAD
+                mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: at_once})
             max_steps = max_seq_len or 0
         else:
             declared_or_default = (
@@ -84,7 +94,7 @@ def lower_program(
             check_keys(main, max_steps)
             verify_lengths(main, max_steps)
             mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: max_steps})
-    with instruction_sets.lowering_for(instruction_sets.get(instruction_set), embedding_tables(main)):
+    with instruction_sets.lowering_for(isa, embedding_tables(main)):
         mod = relax.transform.LegalizeOps(skip_ops=["relax.reshape"])(mod)
     for step in (
         relax.transform.DeadCodeElimination(["main", *(g.name_hint for g in mod.get_global_vars())]),
@@ -93,8 +103,11 @@ def lower_program(
         relax.transform.StaticPlanBlockMemory(),
     ):
         mod = step(mod)
-    plan = Planner(mod, len(params), len(results), max_steps or steps or 1).run()
-    return Lowered(mod, plan, states, streaming, params, results, steps, min_steps, max_steps, limits)
+    longest = at_once if streaming.streamable else max_steps
+    plan = Planner(mod, len(params), len(results), longest or steps or 1).run()
+    return Lowered(
+        mod, plan, states, streaming, params, results, steps, min_steps, max_steps, limits, at_once
+    )
 
 
 def embedding_tables(main: Any) -> list[np.ndarray]:
@@ -194,5 +207,6 @@ def call_counts(lowered: Lowered) -> dict[str, int]:
     """How often each kernel runs in one call of the graph with one time step (for MACs per step)."""
     counts: dict[str, int] = {}
     for call in lowered.plan.calls:
-        counts[call.kernel] = counts.get(call.kernel, 0) + 1
+        for kernel in call.kernels:
+            counts[kernel] = counts.get(kernel, 0) + 1
     return counts

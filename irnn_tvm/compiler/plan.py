@@ -28,12 +28,18 @@ class Value:
 @dataclass(frozen=True)
 class Call:
     """One kernel call. values: tensors in parameter order; scalars: run-time sizes passed explicitly; scan: the step's
-    `irnn.scan` attributes or None."""
+    `irnn.scan` attributes or None; inputs: the kernel that works ahead of the steps of a scan (relay_ops/scan.py)."""
 
     kernel: str
     values: tuple[Value, ...]
     scalars: tuple[Any, ...]
     scan: dict[str, int] | None
+    inputs: str | None = None
+
+    @property
+    def kernels(self) -> list[str]:
+        """All kernels that run in this call."""
+        return [self.kernel] if self.inputs is None else [self.inputs, self.kernel]
 
 
 @dataclass
@@ -176,10 +182,15 @@ class Planner:
         from tvm import relax
 
         func = self.mod[kernel]
-        scan = {k: int(v) for k, v in func.attrs["irnn.scan"].items()} if "irnn.scan" in func.attrs else None
+        scan = dict(func.attrs["irnn.scan"].items()) if "irnn.scan" in func.attrs else None
+        inputs = None
+        if scan is not None:
+            name = scan.pop("inputs", None)
+            inputs = None if name is None else str(name)
+            scan = {key: int(value) for key, value in scan.items()}
         tensors = [a for a in args if isinstance(a.ty, relax.TensorType)]
         scalars = tuple(a for a in args if not isinstance(a.ty, relax.TensorType))
-        self.plan.calls.append(Call(kernel, tuple(self._lookup(a) for a in tensors), scalars, scan))
+        self.plan.calls.append(Call(kernel, tuple(self._lookup(a) for a in tensors), scalars, scan, inputs))
 
     def _max_bytes(self, ty: Any) -> int:
         total = ITEM_BYTES[str(ty.dtype)]

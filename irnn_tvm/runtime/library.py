@@ -11,6 +11,7 @@ from irnn_tvm.errors import LoadError
 from irnn_tvm.runtime import shapes
 from irnn_tvm.runtime.emulated import EmulatedEngine
 from irnn_tvm.runtime.export import copy_directory
+from irnn_tvm.runtime.fast_step import FastStep
 from irnn_tvm.runtime.native import NativeEngine, aligned, refusal
 from irnn_tvm.runtime.protocol import Operation
 from irnn_tvm.runtime.streams import (
@@ -171,6 +172,12 @@ class Library:
             aligned(int(self.report["state_bytes"]), alignment),
             aligned(int(self.report["arena_bytes"]), alignment),
         )
+
+    def _fast_step(self, memory: Memory) -> FastStep | None:
+        """The short way of a stream's step, where the library runs in this process."""
+        if not self.streamable or not isinstance(self._engine, NativeEngine):
+            return None
+        return FastStep(self, memory, self._engine)
 
     def _execute(self, operations: Sequence[Operation]) -> None:
         self._engine_or_raise().execute(self._memory(), operations)

@@ -58,7 +58,7 @@ class NativeEngine:
         self._init = self._function(f"{name}_init", [pointer])
         self._reset = self._function(f"{name}_reset", [pointer])
         self._run = self._function(f"{name}_run", [pointer, pointer, ctypes.c_int32] + [pointer] * count)
-        self._step = (
+        self.step = (
             self._function(f"{name}_step", [pointer, pointer] + [pointer] * count)
             if report["streamable"]
             else None
@@ -80,8 +80,8 @@ class NativeEngine:
                 elif operation.kind == "run":
                     operation.code = self._run(state, arena, operation.length, *pointers)
                 else:
-                    assert self._step is not None  # Stream.step has refused before
-                    operation.code = self._step(state, arena, *pointers)
+                    assert self.step is not None  # Stream.step has refused before
+                    operation.code = self.step(state, arena, *pointers)
 
     def _function(self, name: str, arguments: list[Any]) -> Any:
         try:

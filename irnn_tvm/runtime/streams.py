@@ -56,6 +56,7 @@ class Stream:
         self._library = library
         self._memory = memory
         self._lock = threading.Lock()
+        self._fast = library._fast_step(memory)
 
     def step(self, *inputs: Any, out: Array | Sequence[Array] | None = None) -> Result:
         """One time step. Inputs have T = 1, or no T axis at all, and then the outputs have none either.
@@ -63,6 +64,13 @@ class Stream:
         Returns one array, or a tuple when the model has several outputs. `out` (with the T axis) is written
         in place. InputError for a wrong shape or dtype, or for a model that cannot run step by step.
         """
+        if self._fast is not None:
+            with self._lock:
+                done = self._fast(inputs, out)
+            if done is not None:
+                result, code = done
+                raise_for_code(code, "step")
+                return result
         operation, squeeze = self._step_operation(inputs, out)
         self._execute([operation])
         return self._library._result(operation, squeeze)

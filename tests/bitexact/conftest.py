@@ -9,13 +9,14 @@ import pytest
 import torch
 from bundle import VARIANTS, Bundle, Outputs
 from cases import BUNDLES
+from tile_cases import TILES
 
 from irnn_tvm import Library
 
 
 @cache
 def _bundle(name: str) -> Bundle:
-    return Bundle(BUNDLES[name])
+    return Bundle(TILES if name == "tiles" else BUNDLES[name])
 
 
 @pytest.fixture(scope="session")

@@ -248,6 +248,7 @@ def _gates(
     pieces: int,
     gain: float,
     cell: QParams | None,
+    lowest: int = -127,
 ) -> _Gates:
     gates = len(names)
     zps = [3, -7, 0, 11][:gates] if bits == 8 else [0] * gates
@@ -264,6 +265,9 @@ def _gates(
         "mult_ih": _tensor(rng.integers(2**25, 2**26, gates * h), 32),
         "mult_hh": _tensor(rng.integers(2**25, 2**26, gates * h), 32),
     }
+    if lowest < -127:  # runs of them, so that neighbours meet in one sum
+        for name in ("w_ih", "w_hh"):
+            constants[name].view(-1)[: constants[name].numel() // 2] = lowest
     width = max(t.table.shape[1] for t in tables)
     assert all(t.table.shape[1] == width for t in tables)
     return _Gates(
@@ -299,9 +303,10 @@ def _lstm(
     pieces: int = 32,
     gain: float = 1.0,
     constant_state: bool = False,
+    lowest: int = -127,
 ) -> Arguments:
     cell = QParams(2.0**-5, cell_zp, 8) if cell_bits == 8 else QParams(8 / 32767, 0, 16)
-    g = _gates(rng, ("sigmoid", "sigmoid", "tanh", "sigmoid"), x, h, gate_bits, pieces, gain, cell)
+    g = _gates(rng, ("sigmoid", "sigmoid", "tanh", "sigmoid"), x, h, gate_bits, pieces, gain, cell, lowest)
     (f_mult, i_mult), cell_shift = multiplier(np.array([g.sigmoid, g.sigmoid * g.tanh / cell.scale]))
     h_mult, h_shift = multiplier(g.sigmoid * g.tanh * 2**7)
     inputs = {"x": Input((steps, batch, x)), "h0": Input((batch, h)), "c0": Input((batch, h), cell_bits)}
@@ -333,8 +338,9 @@ def _gru(
     pieces: int = 32,
     gain: float = 1.0,
     constant_state: bool = False,
+    lowest: int = -127,
 ) -> Arguments:
-    g = _gates(rng, ("sigmoid", "sigmoid", "tanh"), x, h, gate_bits, pieces, gain, None)
+    g = _gates(rng, ("sigmoid", "sigmoid", "tanh"), x, h, gate_bits, pieces, gain, None, lowest)
     state = 2.0**-7 if state_bits == 8 else 2.0**-15
     (n_mult, h_mult), state_shift = multiplier(np.array([g.sigmoid * g.tanh / state, g.sigmoid]))
     out_mult, out_shift = multiplier(state * 2**7)

@@ -136,7 +136,10 @@ def test_equal_weights_are_stored_once(
     library = built(
         "same-weights", target, lambda: torch.export.export(model, (torch.zeros(1, 48, dtype=torch.int8),))
     )
-    assert binary(library).read_bytes().count(model.first.numpy().tobytes()) == 1
+    content = binary(library).read_bytes()
+    # Whatever order a target stores weights in, four neighbours of a row stay together.
+    groups = model.first.numpy().reshape(48, 12, 4)[::7, ::5].reshape(-1, 4)
+    assert [content.count(group.tobytes()) for group in groups] == [1] * len(groups)
     assert sorted(entry["bytes"] for entry in library.report["weights"]) == [4 * 48, 4 * 48, 48 * 48]
     x = torch.arange(48, dtype=torch.int8)[None]
     assert (library.run(x.numpy()) == model(x).numpy()).all()

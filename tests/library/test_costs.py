@@ -127,9 +127,10 @@ def test_code_does_not_grow_with_the_length(name: str, target: str, built: Calla
 
 
 def test_a_stream_s_memory_does_not_grow_with_the_length(library: Libraries) -> None:
-    """Any length through an arena of a few hundred bytes."""
+    """Any length through an arena of a few hundred bytes, or of some steps where a target takes some together."""
+    assert library("tagger", "cortex-m4").report["arena_bytes"] < 2000
     built = library("tagger", "host")
     assert built.time.maximum is None
-    assert built.report["arena_bytes"] < 2000
+    assert built.report["arena_bytes"] < 16 * 2000
     inputs = sample("tagger", 5000)
     assert np.array_equal(built.run(*inputs), reference("tagger", inputs))

@@ -123,7 +123,9 @@ def test_long_sequences_need_no_more_memory(quantized: Quantized, tmp_path: Path
     library = _build(model, "host", tmp_path, 1)
     inputs = model.quantize_inputs(torch.randn(3000, 1, 11))
     assert np.array_equal(_as_list(library.run(*_arrays(inputs)))[0], model(*inputs).numpy())
-    assert library.report["arena_bytes"] < 1000
+    # A few steps of everything, on a target that works on a few steps together; the inputs alone are 33,000 bytes.
+    assert library.report["arena_bytes"] < 6000
+    assert _build(model, "cortex-m4", tmp_path, 1).report["arena_bytes"] < 1000
 
 
 def test_int8_everywhere(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""ncnn with int8 weights, in files that are made here: what its LSTM and GRU layers load with int8_scale_term."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from workloads import Workload
+
+from peers import Unsupported
+
+NAME = "ncnn int8"
+INT8_TAG = 0x000D4B38  # in front of int8 weights in a model file
+# ncnn orders gates i, f, o, g and r, u, n; PyTorch i, f, g, o and r, z, n.
+GATES = {"lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
+
+
+def prepare(workload: Workload, steps: int) -> Callable[[], object]:
+    try:
+        import ncnn
+    except ImportError as error:
+        raise Unsupported(f"{error.name} is not installed") from error
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
+        parameters, weights = Path(folder) / "model.param", Path(folder) / "model.bin"
+        parameters.write_text(graph(workload), encoding="ascii")
+        weights.write_bytes(model(workload))
+        if net.load_param(str(parameters)) or net.load_model(str(weights)):
+            raise Unsupported("ncnn refused the model")
+    x = ncnn.Mat(np.random.default_rng(0).standard_normal((steps, workload.hidden)).astype(np.float32))
+
+    def run() -> object:
+        with net.create_extractor() as extractor:
+            extractor.input("x", x)
+            return extractor.extract("y")[1]
+
+    return run
+
+
+def graph(workload: Workload) -> str:
+    """The .param file."""
+    lines, x = ["Input input 0 1 x"], "x"
+    for layer in range(workload.layers):
+        y = "y" if layer == workload.layers - 1 else f"y{layer}"
+        width = workload.hidden * (1 if layer == 0 or not workload.bidirectional else 2)
+        gates, directions = len(GATES[workload.cell]), 2 if workload.bidirectional else 1
+        size = gates * workload.hidden * width * directions
+        kind, direction = workload.cell.upper(), 2 if workload.bidirectional else 0
+        lines.append(f"{kind} rnn{layer} 1 1 {x} {y} 0={workload.hidden} 1={size} 2={direction} 8=2")
+        x = y
+    return f"7767517\n{len(lines)} {len(lines)}\n" + "\n".join(lines) + "\n"
+
+
+def model(workload: Workload) -> bytes:
+    """The .bin file: per layer the weights of x, the biases, the weights of h, and the scales of the rows."""
+    rnn, order = workload.network().rnn, GATES[workload.cell]
+    found = b""
+    for layer in range(workload.layers):
+        ends = ("", "_reverse")[: 2 if workload.bidirectional else 1]
+
+        def gates(name: str) -> np.ndarray:
+            rows = getattr(rnn, name).detach().numpy()
+            return np.concatenate([np.split(rows, len(order))[gate] for gate in order])
+
+        def stacked(name: str, layer: int = layer, ends: tuple[str, ...] = ends) -> np.ndarray:
+            return np.stack([gates(f"{name}_l{layer}{end}") for end in ends])
+
+        inputs, states = stacked("weight_ih"), stacked("weight_hh")
+        biases = stacked("bias_ih"), stacked("bias_hh")
+        if workload.cell == "lstm":
+            bias = (biases[0] + biases[1]).reshape(len(ends), 4, workload.hidden)
+        else:  # both biases of n, since r comes between them
+            sums = (biases[0] + biases[1]).reshape(len(ends), 3, workload.hidden)
+            parts = [b.reshape(len(ends), 3, workload.hidden)[:, 2] for b in biases]
+            bias = np.stack([sums[:, 0], sums[:, 1], *parts], axis=1)
+        scales = [127.0 / np.abs(w).max(axis=2) for w in (inputs, states)]
+        found += _int8(inputs, scales[0]) + _float(bias) + _int8(states, scales[1])
+        found += b"".join(s.astype("<f4").tobytes() for s in scales)
+    return found
+
+
+def _int8(weights: np.ndarray, scales: np.ndarray) -> bytes:
+    data = np.round(weights * scales[..., None]).astype(np.int8).tobytes()
+    return struct.pack("<I", INT8_TAG) + data + bytes(-len(data) % 4)
+
+
+def _float(values: np.ndarray) -> bytes:
+    return struct.pack("<I", 0) + values.astype("<f4").tobytes()

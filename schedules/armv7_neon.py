@@ -1,0 +1,64 @@
+"""NEON of 32-bit ARM: vmull, vmlal and vpadal as in neon.py; tables by vtbl, with 8 bytes of indices at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm.tirx.script import builder as T
+
+from .instruction_set import Expr, intrinsic
+from .neon import Neon
+
+
+class Armv7Neon(Neon):
+    name = "armv7-neon"
+    vectors = 1
+    alone = 4
+    most_pieces = 32
+
+    def add_pairs(self, total: Expr, products: Expr) -> Expr:
+        return intrinsic("int32x4", "llvm.arm.neon.vpadals.v4i32.v8i16", total, products)
+
+    def neighbours(self, low: Expr, high: Expr) -> Expr:
+        halves = [
+            intrinsic(
+                "int32x2",
+                "llvm.arm.neon.vpadd.v2i32",
+                T.vectorlow("int32x2", value),
+                T.vectorhigh("int32x2", value),
+            )
+            for value in (low, high)
+        ]
+        return T.vectorcombine("int32x4", *halves)
+
+    def rounded(self, value: Expr, shift: int) -> Expr:
+        places = T.Broadcast(T.int64(-shift), 2)
+        return intrinsic("int64x2", "llvm.arm.neon.vrshifts.v2i64", value, places)
+
+    def narrowed(self, value: Expr, shift: int) -> Expr:
+        if shift == 0:
+            return intrinsic("int16x4", "llvm.arm.neon.vqmovns.v4i16", value)
+        places = T.Broadcast(T.int32(-shift), 4)
+        return intrinsic("int16x4", "llvm.arm.neon.vqrshiftns.v4i16", value, places)
+
+    def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:
+        entries = [
+            part("int8x8", T.reinterpret("int8x16", row))
+            for row in table
+            for part in (T.vectorlow, T.vectorhigh)
+        ]
+        halves = []
+        for part in (T.vectorlow, T.vectorhigh):
+            places = part("int8x8", T.reinterpret("int8x16", index))
+            found = None
+            for first in range(0, len(entries), 4):
+                some = entries[first : first + 4]
+                # Indices beyond a part's bytes, negative ones among them, give 0.
+                here = places - T.int8(8 * first) if first else places
+                value = intrinsic("int8x8", f"llvm.arm.neon.vtbl{len(some)}", *some, here)
+                found = value if found is None else found | value
+            halves.append(found)
+        return T.reinterpret("int16x8", T.vectorcombine("int8x16", *halves))
+
+
+ARMV7_NEON = Armv7Neon()
