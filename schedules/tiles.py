@@ -7,11 +7,11 @@ from typing import Any
 from . import instruction_sets
 from .dot_rows import block_names
 
-PREFIX = "tile_loop"
+PREFIX, LOOP_PREFIX = "tile_", "tile_loop_"
 
 
 def apply(func: Any, target: Any) -> Any:
-    """Claims every PrimFunc that holds a block named tile_loop*."""
+    """Claims every PrimFunc that holds a block named tile_*."""
     from tvm import s_tir
 
     names = sorted(block_names(func.body, PREFIX))
@@ -19,7 +19,7 @@ def apply(func: Any, target: Any) -> Any:
     if not names or isa is None:
         return None
     schedule = s_tir.Schedule(func)
-    for name in names:
+    for name in (n for n in names if n.startswith(LOOP_PREFIX)):
         loop = schedule.get_loops(schedule.get_sblock(name))[-1]
         extent = int(schedule.get(loop).extent)
         factor = next(f for f in range(isa.unroll, 0, -1) if extent % f == 0)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 # Outputs that nobody gave are rows of a block: making an array and asking it for its address costs more.
 _ROWS = 64
+# Arrays are buffers, which NumPy's stubs do not say before Python 3.12.
+_BUFFER: Callable[[Any], Any] = ctypes.c_char.from_buffer
 
 
 class _Place:
@@ -53,9 +55,7 @@ class _Place:
         if shape != self.full and (written or shape != self.bare):
             return False
         # The shortest way to an address that NumPy and ctypes have; it refuses what cannot be written.
-        self.pointer = (
-            ctypes.addressof(ctypes.c_char.from_buffer(array)) if flags.writeable else address(array)
-        )
+        self.pointer = ctypes.addressof(_BUFFER(array)) if flags.writeable else address(array)
         self.last, self.shape = array, shape
         return True
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from bundle import VARIANTS, Bundle, Outputs
 from cases import BUNDLES
-from tile_cases import TILES
+from tile_cases import TILE_BUNDLES
 
 from irnn_tvm import Library
 
 
 @cache
 def _bundle(name: str) -> Bundle:
-    return Bundle(TILES if name == "tiles" else BUNDLES[name])
+    return Bundle((BUNDLES | TILE_BUNDLES)[name])
 
 
 @pytest.fixture(scope="session")

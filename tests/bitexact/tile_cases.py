@@ -41,3 +41,7 @@ TILES: tuple[Case, ...] = (
         for to, zp in ((8, {"out_zp": 5}), (16, {}), (32, {}))
     ),
 )
+# Built apart: an emulator's program has room for a number of inputs and outputs.
+TILE_BUNDLES = {
+    f"tiles-{op}": tuple(case for case in TILES if case.op == op) for op in dict.fromkeys(c.op for c in TILES)
+}
