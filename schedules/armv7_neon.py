@@ -14,6 +14,7 @@ class Armv7Neon(Neon):
     name = "armv7-neon"
     vectors = 1
     alone = 4
+    unroll = 4
     most_pieces = 32
 
     def add_pairs(self, total: Expr, products: Expr) -> Expr:

@@ -23,7 +23,7 @@ class Neon(InstructionSet):
     group = 16
     spread = 4
     vectors = 2
-    shared = 8
+    shared = 4
     lowest_weight = -127
     # An index is the two bytes of an entry: 2 * piece, and 2 * piece + 1 above it.
     first_index = 0x0100
