@@ -46,7 +46,7 @@ def cells(rows: list[Row]) -> list[tuple[str, int]]:
 
 
 def latency_table(rows: list[Row]) -> list[str]:
-    names = [n for n in dict.fromkeys(row["runtime"] for row in rows)]
+    names = list(dict.fromkeys(row["runtime"] for row in rows))
     value = {(row["workload"], row["T"], row["runtime"]): row["us_median"] for row in rows}
     lines = [
         f"| layer | T | {' | '.join(names)} | times faster than the fastest peer |",
@@ -104,8 +104,8 @@ def page(rows: list[Row]) -> str:
         lines += [
             f"## Microseconds on {cpu}, {instruction_set}",
             "",
-            "One core, one thread, all runtimes in turns in one process, medians over rounds. `irnn_tvm`: called through",
-            f"its C interface. `python benchmarks/latency.py`; {versions}; commit {here[-1]['commit']}.",
+            "One core, one thread, all runtimes in turns in one process, medians over rounds. `irnn_tvm`: called",
+            f"through its C interface. `python benchmarks/latency.py`; {versions}; commit {here[-1]['commit']}.",
             "",
             *latency_table(here),
             "",
