@@ -29,9 +29,14 @@ def _parameters() -> list[object]:
 
 
 @pytest.mark.parametrize(("target", "bundle"), _parameters())
-def test_outputs_are_those_of_torch(
-    target: str, bundle: str, reference: Callable[[str], Outputs], outputs: Callable[[str, str], Outputs]
+def test_tiles_compute_what_torch_does(
+    target: str,
+    bundle: str,
+    reference: Callable[[str], Outputs],
+    outputs: Callable[[str, str], Outputs],
+    library: Callable[[str, str], Library],
 ) -> None:
+    """One test for both, so that a library is built once: the integers, and that tiles are what computed them."""
     got, expected = outputs(bundle, target), reference(bundle)
     wrong = [
         f"{case.name}, {variant} inputs, output {number}"
@@ -43,12 +48,6 @@ def test_outputs_are_those_of_torch(
         if ours.dtype != torchs.dtype or not np.array_equal(ours, torchs)
     ]
     assert wrong == []
-
-
-@pytest.mark.parametrize(("target", "bundle"), _parameters())
-def test_kernels_are_tiles_but_where_they_cannot_be(
-    target: str, bundle: str, library: Callable[[str, str], Library]
-) -> None:
     rules = [kernel["schedule"] for kernel in library(bundle, target).report["kernels"]]
     # Too many pieces (which armv7 has with 64), too long ones, and weights too low for an exact product on all but arm.
     exceptions = 0
