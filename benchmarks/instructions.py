@@ -24,14 +24,14 @@ EMULATED = tuple(name for name, target in TARGETS.items() if target.emulator is 
 LENGTHS = (1, 100)
 
 
-def rows(names: list[str], targets: list[str], lengths: list[int]) -> Iterator[dict[str, Any]]:
+def rows(names: list[str], targets: list[str], lengths: list[int], batch: int) -> Iterator[dict[str, Any]]:
     """Builds every workload for every target, and counts."""
     for name in names:
         workload = WORKLOADS[name]
         model = integer_model(workload)
         for target in targets:
             with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
-                library = build(model, workload, target, Path(folder), max(lengths))
+                library = build(model, workload, target, Path(folder), max(lengths), batch)
                 for steps in lengths:
                     inputs = measure.example_inputs(library, steps)
                     single = steps == 1 and library.streamable
@@ -42,10 +42,11 @@ def rows(names: list[str], targets: list[str], lengths: list[int]) -> Iterator[d
                     yield {
                         "workload": name,
                         "T": steps,
+                        "batch": batch,
                         "target": target,
                         "runtime": "irnn_tvm",
                         "instructions": round(count),
-                        "per_mac": round(count / steps / workload.macs, 4),
+                        "per_mac": round(count / steps / batch / workload.macs, 4),
                         "emulator": library.where.removeprefix("emulated: "),
                         "commit": _commit(),
                     }
@@ -64,15 +65,16 @@ def main() -> None:
     parser.add_argument("--target", action="append", choices=EMULATED, help="default: arm; repeatable")
     parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="default: all")
     parser.add_argument("--steps", action="append", type=int, help="sequence length; default: 1 and 100")
+    parser.add_argument("--batch", type=int, default=1, help="sequences that share a call")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     arguments = parser.parse_args()
     names, targets = arguments.workload or list(WORKLOADS), arguments.target or ["arm"]
-    for row in rows(names, targets, arguments.steps or list(LENGTHS)):
+    for row in rows(names, targets, arguments.steps or list(LENGTHS), arguments.batch):
         if arguments.json:
             print(json.dumps(row), flush=True)
         else:
             print(
-                f"{row['workload']:12} T={row['T']:<4} {row['target']:10} {row['instructions']:>12,} instructions, "
+                f"{row['workload']:12} T={row['T']:<4} batch={row['batch']} {row['target']:10} {row['instructions']:>12,} instructions, "
                 f"{row['per_mac']:.3f} per MAC",
                 flush=True,
             )

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 def key(row: Row) -> tuple[Any, ...]:
     """What makes two rows figures of the same thing."""
     where = row.get("target") or (row["cpu"], row["instruction_set"])
-    return row["workload"], row["T"], row["runtime"], where
+    return row["workload"], row["T"], row["runtime"], where, row.get("batch", 1)
 
 
 def load(path: Path) -> list[Row]:
@@ -77,10 +77,30 @@ def count_table(rows: list[Row]) -> list[str]:
     return lines
 
 
+def batch_table(rows: list[Row]) -> list[str]:
+    """Instructions per stream by batch, for what was counted with several."""
+    several = {(row["workload"], row["T"], row["target"]) for row in rows if row.get("batch", 1) > 1}
+    batches = sorted({row.get("batch", 1) for row in rows})
+    lines = [
+        f"| layer | T | target | {' | '.join(f'batch {b}' for b in batches)} |",
+        "|---" * (3 + len(batches)) + "|",
+    ]
+    for name, steps, target in sorted(several):
+        value = {
+            row.get("batch", 1): row["instructions"] // row.get("batch", 1)
+            for row in rows
+            if (row["workload"], row["T"], row["target"]) == (name, steps, target)
+        }
+        shown = " | ".join(f"{value[b]:,}" if b in value else "" for b in batches)
+        lines.append(f"| {name} | {steps} | {target} | {shown} |")
+    return lines
+
+
 def page(rows: list[Row]) -> str:
     """docs/performance.md."""
     timed = [row for row in rows if "us_median" in row]
-    counted = [row for row in rows if "instructions" in row]
+    everything = [row for row in rows if "instructions" in row]
+    counted = [row for row in everything if row.get("batch", 1) == 1]
     lines = [
         "# Performance",
         "",
@@ -95,7 +115,12 @@ def page(rows: list[Row]) -> str:
         "",
         *count_table(counted),
         "",
-        f"Commits: {', '.join(sorted({str(row['commit']) for row in counted}))}.",
+        f"Commits: {', '.join(sorted({str(row['commit']) for row in everything}))}.",
+        "",
+        "Several streams or sequences in one call (`--batch`) share every load of a weight, four at a time on `arm`.",
+        "Instructions per stream:",
+        "",
+        *batch_table(everything),
         "",
     ]
     for cpu, instruction_set in dict.fromkeys((row["cpu"], row["instruction_set"]) for row in timed):

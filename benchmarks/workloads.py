@@ -81,7 +81,10 @@ def integer_model(workload: Workload) -> irnn_tvm.IntegerModel:
     return irnn_tvm.quantize(workload.network(), batches, config)
 
 
-def build(model: irnn_tvm.IntegerModel, workload: Workload, target: str, folder: Path, steps: int) -> Library:
+def build(
+    model: irnn_tvm.IntegerModel, workload: Workload, target: str, folder: Path, steps: int, batch: int = 1
+) -> Library:
     """The library of a workload. steps: longest sequence, for layers that need the whole of it."""
     name = workload.name.replace("-", "_")
-    return irnn_tvm.build(model, target=target, out=folder / f"{name}_{target}", name=name, max_seq_len=steps)
+    out = folder / f"{name}_{target}"
+    return irnn_tvm.build(model, target=target, out=out, name=name, max_seq_len=steps, batch=batch)
