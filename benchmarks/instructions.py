@@ -74,8 +74,8 @@ def main() -> None:
             print(json.dumps(row), flush=True)
         else:
             print(
-                f"{row['workload']:12} T={row['T']:<4} batch={row['batch']} {row['target']:10} {row['instructions']:>12,} instructions, "
-                f"{row['per_mac']:.3f} per MAC",
+                f"{row['workload']:12} T={row['T']:<4} batch={row['batch']} {row['target']:10} "
+                f"{row['instructions']:>12,} instructions, {row['per_mac']:.3f} per MAC",
                 flush=True,
             )
 

@@ -275,7 +275,7 @@ def _in_vectors(
 ) -> None:
     """`emit` for several vectors together, then for the rest singly. extent: of j, 0 where it is a constant."""
     known = isinstance(count, int | tirx.IntImm)
-    together = at_a_time if not known or int(count) >= at_a_time else 1
+    together = min(at_a_time, int(count)) if known else at_a_time
 
     def loop(name: str, extent_of_rows: Expr, size: int, begin: Expr) -> None:
         with T.serial(extent_of_rows) as i:
