@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from workloads import WORKLOADS, build, integer_model
 
+from irnn_tvm.examples.training.results import commit
 from irnn_tvm.targets import TARGETS
 from irnn_tvm.tuning import measure
 from irnn_tvm.tuning.instruction_count import count_instructions
@@ -48,14 +48,8 @@ def rows(names: list[str], targets: list[str], lengths: list[int], batch: int) -
                         "instructions": round(count),
                         "per_mac": round(count / steps / batch / workload.macs, 4),
                         "emulator": library.where.removeprefix("emulated: "),
-                        "commit": _commit(),
+                        "commit": commit(),
                     }
-
-
-def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 def main() -> None:

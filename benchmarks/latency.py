@@ -11,18 +11,18 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from peers import Unsupported, ncnn_int8, onnx_runtime, ours, torch_dynamic, torch_eager
+from performance import latency_table
 from workloads import WORKLOADS, Workload
 
+from irnn_tvm.examples.training.results import commit
 from irnn_tvm.targets import TARGETS
 from irnn_tvm.tuning import measure
 
@@ -93,8 +93,6 @@ def measure_workload(
 
 def environment() -> dict[str, Any]:
     """What the figures depend on."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     versions = {}
     for package in PACKAGES:
         try:
@@ -105,27 +103,9 @@ def environment() -> dict[str, Any]:
         "cpu": measure.device_name(),
         "machine": platform.machine(),
         "instruction_set": TARGETS["host"].simd(),
-        "commit": done.stdout.strip() or None,
+        "commit": commit(),
         "versions": versions,
     }
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: a line per workload and length, a column per runtime, and how many times faster than the best peer."""
-    names = [name for name in RUNTIMES if any(row["runtime"] == name for row in rows)]
-    lines = [
-        f"| workload | T | {' | '.join(names)} | times faster than the best peer |",
-        "|" + "---|" * (len(names) + 3),
-    ]
-    cells = {(row["workload"], row["T"], row["runtime"]): row["us_median"] for row in rows}
-    for workload, steps in dict.fromkeys((row["workload"], row["T"]) for row in rows):
-        values = {name: cells.get((workload, steps, name)) for name in names}
-        peers = [v for name, v in values.items() if v is not None and not name.startswith("irnn_tvm")]
-        mine = values.get(ours.NAME)
-        ratio = f"{min(peers) / mine:.2f}" if peers and mine else ""
-        shown = " | ".join("" if v is None else f"{v:,.1f}" for v in values.values())
-        lines.append(f"| {workload} | {steps} | {shown} | {ratio} |")
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -157,7 +137,7 @@ def main() -> None:
                 if arguments.json:
                     print(json.dumps(row | where), flush=True)
     if not arguments.json:
-        print(table(found))
+        print("\n".join(latency_table(found)))
         print(f"\n{where}")
 
 

@@ -55,9 +55,10 @@ def latency_table(rows: list[Row]) -> list[str]:
     for name, steps in cells(rows):
         figures = [value.get((name, steps, runtime)) for runtime in names]
         peers = [f for n, f in zip(names, figures, strict=True) if f is not None and n not in OURS]
-        ratio = min(peers) / value[name, steps, OURS[0]]
+        mine = value.get((name, steps, OURS[0]))
+        ratio = f"{min(peers) / mine:.2f}" if peers and mine else ""
         shown = " | ".join("" if f is None else f"{f:,.1f}" for f in figures)
-        lines.append(f"| {name} | {steps} | {shown} | {ratio:.2f} |")
+        lines.append(f"| {name} | {steps} | {shown} | {ratio} |")
     return lines
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 import time
 from importlib.metadata import version
@@ -16,30 +15,18 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from workloads import CELLS, Workload
 
 import irnn_tvm
+from irnn_tvm.examples.training.results import commit
 from irnn_tvm.targets import TARGETS
 from irnn_tvm.tuning import measure
-
-CELLS: dict[str, type[nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU}
-
-
-class Layer(nn.Module):
-    """float32 [B, T, X] -> [B, T, H]."""
-
-    def __init__(self, cell: str, features: int, hidden: int) -> None:
-        super().__init__()
-        self.rnn = CELLS[cell](features, hidden, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rnn(x)[0]
 
 
 def row(cell: str, hidden: int, target: str, steps: int) -> dict[str, Any]:
     """Builds and measures one layer whose input is as wide as its state."""
-    torch.manual_seed(0)
-    layer = Layer(cell, hidden, hidden).eval()
+    layer = Workload(cell, hidden).network()
     model = irnn_tvm.quantize(layer, [torch.randn(4, 16, hidden) for _ in range(2)])
     with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
         library = irnn_tvm.build(model, target=target, out=Path(folder) / "library", name=f"{cell}_{hidden}")
@@ -68,11 +55,9 @@ def _float_us_per_step(layer: nn.Module, features: int, steps: int, seconds: flo
 
 
 def _environment() -> dict[str, Any]:
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return {
         "device": measure.device_name(),
-        "commit": done.stdout.strip() or None,
+        "commit": commit(),
         "versions": {name: version(name) for name in ("apache-tvm", "torch")},
     }
 

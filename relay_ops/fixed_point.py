@@ -47,16 +47,13 @@ def saturate(value: Expr, bits: int) -> Expr:
     return cast(bits, T.max(T.min(value, T.IntImm(dtype, hi)), T.IntImm(dtype, lo)))
 
 
-def rescale(acc64: Expr, shift: int, zero_point: int, bits: int, fits: bool = False) -> Expr:
+def rescale(acc64: Expr, shift: int, zero_point: int, bits: int) -> Expr:
     """sat(((acc64 + 2**(shift-1)) >> shift) + zero_point) of an int64 expression that holds the product already.
 
-    The shifted value is clamped in 64 bits before it is narrowed, so nothing can wrap. fits: it is known to be within
-    int32, its zero point added (`within_int32`), so that it can be clamped there, which vectors do faster.
+    The shifted value is clamped in 64 bits before it is narrowed, so nothing can wrap.
     """
     rounded = T.shift_right(acc64 + T.int64(1 << (shift - 1)), T.int64(shift))
     lo, hi = limits(bits)
-    if fits and bits < 32:
-        return saturate(i32(rounded) + T.int32(zero_point) if zero_point else i32(rounded), bits)
     clamped = T.max(T.min(rounded, T.int64(hi - zero_point)), T.int64(lo - zero_point))
     if bits == 32:  # without its zero point a 32-bit result may need a 33rd bit
         return i32(clamped + T.int64(zero_point))
@@ -64,7 +61,8 @@ def rescale(acc64: Expr, shift: int, zero_point: int, bits: int, fits: bool = Fa
 
 
 def within_int32(worst: int, shift: int, zero_point: int) -> bool:
-    """Whether the result of `rescale`, before it is clamped, is within int32 for every |acc64| <= worst."""
+    """Whether the result of `rescale`, before it is clamped, is within int32 for every |acc64| <= worst: then it can be
+    clamped there, which vectors do faster (`Lanes.rescale`)."""
     return ((worst + (1 << (shift - 1))) >> shift) + abs(zero_point) < 1 << 31
 
 
@@ -88,12 +86,7 @@ def pwl(scratch: Any, table: Any, row: int | None, pieces: int, shift: int, q: E
         step = T.Select(scratch[0] >= at(0, scratch[1] + half), T.int32(half), T.int32(0))
         T.buffer_store(scratch, scratch[1] + step, [1])
         half //= 2
-    return piece_value(scratch[0], at(0, scratch[1]), at(1, scratch[1]), at(2, scratch[1]), shift, bits)
-
-
-def piece_value(q: Expr, knot: Expr, slope: Expr, value: Expr, shift: int, bits: int) -> Expr:
-    """A piece of a table at q, all int32: sat((slope * (q - knot) + (value << shift) + 2**(shift-1)) >> shift)."""
-    line = slope * (q - knot) + value * T.int32(1 << shift)
+    line = at(1, scratch[1]) * (scratch[0] - at(0, scratch[1])) + at(2, scratch[1]) * T.int32(1 << shift)
     if shift:
         line = T.shift_right(line + T.int32(1 << (shift - 1)), T.int32(shift))
     return saturate(line, bits)

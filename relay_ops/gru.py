@@ -7,8 +7,6 @@ rows of all units first (they need nothing else), then the n rows, whose input r
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,10 @@ from tvm.tirx.script import builder as T
 from . import fixed_point as fp
 from . import requantize
 from .input_products import inputs
-from .kernel import MACS_ATTR, Kernel, kernel
 from .lanes import Lanes
 from .lstm import pack_gates
 from .matvec import dot_rows
+from .recurrent_layer import RecurrentLayer
 from .registry import attr, constant, define, shape_of, tensor
 from .registry import call as irnn_call
 from .scan import emit_scan
@@ -121,16 +119,8 @@ def pack_tiles(arrays: dict[str, np.ndarray], tile: Tiling) -> list[np.ndarray]:
     return [*product, *multipliers, tile.pack_table(arrays["tables"])]
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Sizes of a call of the op, and the formulas of a step that all its kernels share. fits: see `fits`."""
-
-    call: Any
-    batch: int
-    width: int
-    hidden: int
-    pieces: int
-    fits: bool
+class Layer(RecurrentLayer):
+    """A call of the op, and the formulas of a step that all its kernels share."""
 
     @property
     def bits(self) -> int:
@@ -139,9 +129,6 @@ class Layer:
     @property
     def state_bits(self) -> int:
         return int(attr(self.call, "state_bits"))
-
-    def open(self, name: str, outputs: int, macs: int) -> AbstractContextManager[Kernel]:
-        return kernel(name, "recurrent_step", {MACS_ATTR: macs}, outputs)
 
     def activate(
         self, lanes: Lanes, scratch: tuple[Any, Any], tables: Any, terms: list[tuple[Expr, Expr]], gate: int

@@ -41,9 +41,9 @@ class Lanes:
         bits: int,
         fits: bool,
     ) -> Expr:
-        """sat(rs(a * b + ..., shift) + zero_point) of int32 expressions -> int{bits}; fits: see `fixed_point.rescale`.
+        """sat(rs(a * b + ..., shift) + zero_point) of int32 expressions -> int{bits}.
 
-        scratch: a local buffer of `sums`; for lanes the returned expression reads it.
+        fits: see `fixed_point.within_int32`. scratch: a local buffer of `sums`, which the result for lanes reads.
         """
         if self.isa is None or not fits or bits == 32:
             total = None

@@ -51,7 +51,7 @@ def legalize(bb: Any, call: Any) -> Any:
 
 
 def build_tiles(tile: Tiling, m: Any, depth: int, shift: int, out_zp: int, bits: int, fits: bool) -> Any:
-    """`build` with a tile of rows at a time. fits: see `fixed_point.rescale`."""
+    """`build` with a tile of rows at a time. fits: see `fixed_point.within_int32`."""
     n, many, lanes = tile.rows, tile.accumulators, Lanes(tile.lanes, tile.isa)
     with kernel("linear", "matvec", {MACS_ATTR: n * depth}) as k:
         x = k.arg("x", (m, depth), "int8")

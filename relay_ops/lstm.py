@@ -7,8 +7,6 @@ and the cell update of a unit, or of a tile of units, and nothing but h and c le
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,9 @@ from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from .input_products import inputs
-from .kernel import MACS_ATTR, Kernel, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
+from .recurrent_layer import RecurrentLayer
 from .registry import attr, constant, define, shape_of, tensor
 from .scan import emit_scan
 from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
@@ -100,23 +98,12 @@ def pack_tiles(arrays: dict[str, np.ndarray], tile: Tiling) -> list[np.ndarray]:
     return [tile.pack_weights(arrays["w_hh"]), *multipliers, tile.pack_table(arrays["tables"])]
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Sizes of a call of the op. fits: see `fits`."""
-
-    call: Any
-    batch: int
-    width: int
-    hidden: int
-    pieces: int
-    fits: bool
+class Layer(RecurrentLayer):
+    """A call of the op, and the formulas of a step that both kernels share."""
 
     @property
     def cell(self) -> str:
         return f"int{attr(self.call, 'cell_bits')}"
-
-    def open(self, macs: int) -> AbstractContextManager[Kernel]:
-        return kernel("lstm_step", "recurrent_step", {MACS_ATTR: macs}, 2)
 
     def update(
         self,
@@ -159,7 +146,7 @@ def build_rows(layer: Layer) -> Any:
     batch, width, hidden, pieces = layer.batch, layer.width, layer.hidden, layer.pieces
     depth = width + hidden
     lanes = Lanes()
-    with layer.open(batch * hidden * GATES * depth) as k:
+    with layer.open("lstm_step", 2, batch * hidden * GATES * depth) as k:
         x = k.arg("x", (batch, width), "int8")
         h = k.arg("h", (batch, hidden), "int8")
         c = k.arg("c", (batch, hidden), layer.cell)
@@ -204,7 +191,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
     """PrimFunc of one step, a tile of units at a time, on what input_products.py made of x."""
     batch, hidden, size = layer.batch, layer.hidden, tile.width
     row, lanes = tile.isa.table_row(layer.pieces), Lanes(tile.lanes, tile.isa)
-    with layer.open(batch * hidden * GATES * hidden) as k:
+    with layer.open("lstm_step", 2, batch * hidden * GATES * hidden) as k:
         sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
         h = k.arg("h", (batch, hidden), "int8")
         c = k.arg("c", (batch, hidden), layer.cell)

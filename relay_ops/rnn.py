@@ -70,7 +70,7 @@ def legalize(bb: Any, call: Any) -> Any:
 
 
 def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) -> Any:
-    """`build` with a tile of units at a time, on what input_products.py made of x. fits: see `fixed_point.rescale`."""
+    """`build` with a tile of units at a time, on what input_products.py made of x. fits: see `within_int32`."""
     shift, zp, bits = attr(call, "shift"), attr(call, "zp"), attr(call, "gate_bits")
     hidden, size, lanes = tile.rows, tile.lanes, Lanes(tile.lanes, tile.isa)
     with kernel("rnn_step", "recurrent_step", {MACS_ATTR: batch * hidden * hidden}, 1) as k:

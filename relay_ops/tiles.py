@@ -250,14 +250,12 @@ def _sum_part(
                 multiply(groups, 1, operands)
 
 
-def for_each_tile(
-    tile: Tiling, count: Expr, unit: Callable[[str, list[Expr], Expr, int], None], together: bool = True
-) -> None:
+def for_each_tile(tile: Tiling, count: Expr, unit: Callable[[str, list[Expr], Expr, int], None]) -> None:
     """Blocks over all tiles and `count` vectors, several vectors at a time, so that they share a tile's weights.
 
     unit: a suffix for names, the vectors, the tile, and how many of its rows are no padding; it states its regions.
     """
-    at_a_time = tile.isa.vectors if together else 1
+    at_a_time = tile.isa.vectors
     if tile.full:
         with T.serial(tile.full) as j:
             _in_vectors(

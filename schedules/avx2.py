@@ -24,8 +24,6 @@ class Avx2(InstructionSet):
     lowest_weight = -127
     first_index = 0x0100
     index_step = 0x0202
-    # vpshufb sees 16 bytes: a register of a table holds eight entries, twice.
-    entries = 8
 
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
         return broadcast_words(self, x, index, groups)
@@ -75,16 +73,14 @@ class Avx2(InstructionSet):
             parts.append(line)
         return intrinsic("int16x16", "llvm.x86.avx2.packssdw", *parts)
 
-    def table_registers(self, pieces: int) -> int:
-        return max(1, -(-pieces // self.entries))
-
-    def table_row(self, pieces: int) -> int:
-        return self.table_registers(pieces) * self.entries
+    @property
+    def entries(self) -> int:
+        return 8  # vpshufb sees 16 bytes, so that a register holds eight entries, twice
 
     def load_table(self, table: Any, index: Sequence[Expr], pieces: int) -> list[Expr]:
         parts = [
-            table[(*index, T.Ramp(i * self.entries, 1, self.entries))]
-            for i in range(self.table_registers(pieces))
+            table[(*index, T.Ramp(first, 1, self.entries))]
+            for first in range(0, self.table_row(pieces), self.entries)
         ]
         return [T.Shuffle([part, part], [*range(self.entries)] * 2) for part in parts]
 

@@ -82,15 +82,9 @@ class InstructionSet(ABC):
         """int32 sums of `words` rows, whose accumulators start at acc[row, at]."""
         return acc[row, T.Ramp(at, 1, self.words)]
 
+    @abstractmethod
     def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
         """(a * b + ... + 2**(shift-1)) >> shift of one register of int32 lanes each, in 64 bits, known to fit int32."""
-        dtype = f"int64x{self.words}"
-        total = None
-        for a, b in terms:
-            product = T.Cast(dtype, a) * T.Cast(dtype, b)
-            total = product if total is None else total + product
-        shifted = T.shift_right(total + T.int64(1 << (shift - 1)), T.Broadcast(T.int64(shift), self.words))
-        return T.Cast(f"int32x{self.words}", shifted)
 
     @abstractmethod
     def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
@@ -103,19 +97,20 @@ class InstructionSet(ABC):
     first_index = 0
     index_step = 1
 
-    def table_registers(self, pieces: int) -> int:
-        """How many registers a row of a table takes."""
-        return max(1, -(-pieces // self.halves))
+    @property
+    def entries(self) -> int:
+        """int16 entries of a table that a register holds."""
+        return self.halves
 
     def table_row(self, pieces: int) -> int:
-        """int16 entries of a row of a table as it is stored: `load_table` reads no further."""
-        return self.table_registers(pieces) * self.halves
+        """int16 entries of a row of a table as it is stored, whole registers: `load_table` reads no further."""
+        return -(-pieces // self.entries) * self.entries
 
     def load_table(self, table: Any, index: Sequence[Expr], pieces: int) -> list[Expr]:
         """A row of a table, int16 [..., table_row], in registers."""
         return [
-            table[(*index, T.Ramp(i * self.halves, 1, self.halves))]
-            for i in range(self.table_registers(pieces))
+            table[(*index, T.Ramp(first, 1, self.entries))]
+            for first in range(0, self.table_row(pieces), self.entries)
         ]
 
     @abstractmethod

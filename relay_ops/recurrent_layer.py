@@ -1,0 +1,26 @@
+"""What the kernels of LSTM and GRU have in common: the sizes of a call, and how a step's PrimFunc begins."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from .kernel import MACS_ATTR, Kernel, kernel
+
+
+@dataclass(frozen=True)
+class RecurrentLayer:
+    """Sizes of a call of a recurrent op. pieces: of its tables; fits: every sum that is rescaled fits int32 before it
+    is saturated."""
+
+    call: Any
+    batch: int
+    width: int
+    hidden: int
+    pieces: int
+    fits: bool
+
+    def open(self, name: str, outputs: int, macs: int) -> AbstractContextManager[Kernel]:
+        """The PrimFunc of a step that writes its last `outputs` parameters."""
+        return kernel(name, "recurrent_step", {MACS_ATTR: macs}, outputs)
