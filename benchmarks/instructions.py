@@ -1,4 +1,4 @@
-"""Instructions of one inference under QEMU, per workload, sequence length and target.
+"""Instructions of one inference under QEMU (ARM) or Bochs (x86), per workload, sequence length and target.
 
 An instruction count is not a time: it is exact and the same on every machine, and says nothing of caches and of what
 runs side by side. Prints one JSON object per line with --json, else a table.
@@ -15,6 +15,7 @@ from typing import Any
 
 from workloads import WORKLOADS, build, integer_model
 
+import irnn_tvm
 from irnn_tvm.examples.training.results import commit
 from irnn_tvm.targets import TARGETS
 from irnn_tvm.tuning import measure
@@ -31,7 +32,8 @@ def rows(names: list[str], targets: list[str], lengths: list[int], batch: int) -
         model = integer_model(workload)
         for target in targets:
             with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
-                library = build(model, workload, target, Path(folder), max(lengths), batch)
+                built = build(model, workload, target, Path(folder), max(lengths), batch)
+                library = irnn_tvm.load(built.directory, emulate=True)
                 for steps in lengths:
                     inputs = measure.example_inputs(library, steps)
                     single = steps == 1 and library.streamable
@@ -68,7 +70,7 @@ def main() -> None:
             print(json.dumps(row), flush=True)
         else:
             print(
-                f"{row['workload']:12} T={row['T']:<4} batch={row['batch']} {row['target']:10} "
+                f"{row['workload']:12} T={row['T']:<4} batch={row['batch']} {row['target']:15} "
                 f"{row['instructions']:>12,} instructions, {row['per_mac']:.3f} per MAC",
                 flush=True,
             )

@@ -179,8 +179,10 @@ def targets() -> None:
     table = Table("target", "what it is", "output", "runs here")
     outputs = {"shared": ".so + .h", "archive": ".a + .h", "sources": ".c + .h"}
     for target in TARGETS.values():
-        native = "after a C compiler" if target.kind == "sources" else "natively"
-        where = f"under {target.emulator.qemu}" if target.emulator else native
+        ways = ["after a C compiler"] if target.kind == "sources" else []
+        ways += ["natively"] if target.runs_natively else []
+        ways += [f"under {target.emulator.qemu}"] if target.emulator else []
+        where = ", ".join(ways) or "no"
         table.add_row(target.name, target.description, outputs[target.kind], where)
     _print(table)
 

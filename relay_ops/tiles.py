@@ -61,18 +61,33 @@ class Tiling:
         """Blocks of a tile."""
         return self.gates // self.block
 
+    @property
+    def corrected(self) -> int:
+        """1 where a block begins with int32 sums that make up for the offset of activations, else 0."""
+        return int(self.isa.offset != 0)
+
     def weight_shape(self, depth: int) -> tuple[int, int, int]:
-        """Shape of packed weights: blocks of all tiles, groups, what a group multiplies with."""
+        """Shape of packed weights: blocks of all tiles, (corrections and) groups, what a group multiplies with."""
         group = self.isa.group
-        return self.count * self.blocks, -(-depth // group), self.block * self.lanes * group
+        return (
+            self.count * self.blocks,
+            self.corrected + -(-depth // group),
+            self.block * self.lanes * group,
+        )
 
     def pack_weights(self, rows: np.ndarray) -> np.ndarray:
         """int8 [gates * rows, depth] -> weight_shape(depth)."""
         depth, shape, group = rows.shape[1], self.weight_shape(rows.shape[1]), self.isa.group
-        padded = np.zeros((self.gates, self.count * self.lanes, shape[1] * group), np.int8)
+        groups = shape[1] - self.corrected
+        padded = np.zeros((self.gates, self.count * self.lanes, groups * group), np.int8)
         padded[:, : self.rows, :depth] = rows.reshape(self.gates, self.rows, depth)
-        shaped = padded.reshape(self.blocks, self.block, self.count, self.lanes, shape[1], group)
-        return np.ascontiguousarray(shaped.transpose(2, 0, 4, 1, 3, 5)).reshape(shape)
+        shaped = padded.reshape(self.blocks, self.block, self.count, self.lanes, groups, group)
+        packed = shaped.transpose(2, 0, 4, 1, 3, 5).reshape(shape[0], groups, shape[2])
+        if self.corrected:
+            sums = shaped.astype(np.int32).sum(axis=(4, 5), dtype=np.int32).transpose(2, 0, 1, 3)
+            corrections = np.ascontiguousarray(sums.reshape(shape[0], 1, -1) * np.int32(-self.isa.offset))
+            packed = np.concatenate([corrections.view(np.int8), packed], axis=1)
+        return np.ascontiguousarray(packed)
 
     def pack(self, values: np.ndarray) -> np.ndarray:
         """[gates * rows] -> [tiles, gates * lanes]."""
@@ -163,14 +178,23 @@ def sum_products(
         sums = _Sums(T.sblock_alloc_buffer((many, part * words), "int32"), part, offset)
         at = block * registers * words + offset * words
         with T.sblock(f"{BLOCK_PREFIX}_start_{label}"):
-            start = product.start
-            T.reads(*([] if start is None else [start[number, at : at + part * words]]))
+            start, corrections = product.start, (number * tile.blocks + block, 0)
+            first = offset * isa.register_bytes
+            regions = [] if start is None else [start[number, at : at + part * words]]
+            if tile.corrected:
+                regions.append(
+                    product.weights[(*corrections, slice(first, first + part * isa.register_bytes))]
+                )
+            T.reads(*regions)
             T.writes(sums.acc[0:many, 0 : part * words])
-            for vector in range(many):
-                for lane in range(0, part * words, words):
-                    value = T.Broadcast(T.int32(0), words)
-                    if start is not None:
-                        value = start[number, T.Ramp(at + lane, 1, words)]
+            for lane in range(0, part * words, words):
+                value = T.Broadcast(T.int32(0), words)
+                if tile.corrected:
+                    these = T.Ramp(first + 4 * lane, 1, isa.register_bytes)
+                    value = T.reinterpret(f"int32x{words}", product.weights[(*corrections, these)])
+                if start is not None:
+                    value = start[number, T.Ramp(at + lane, 1, words)] + value
+                for vector in range(many):
                     T.buffer_store(sums.acc, value, [vector, T.Ramp(lane, 1, words)])
         _sum_part(label, product, number * tile.blocks + block, vectors, sums)
         with T.sblock(f"{BLOCK_PREFIX}_sum_{label}"):
@@ -202,7 +226,7 @@ def _sum_part(
     name: str, product: Product, number: Expr, vectors: tuple[Any, Sequence[tuple[Expr, ...]]], sums: _Sums
 ) -> None:
     """Adds the products of one block of weights to its accumulators."""
-    isa, w = product.tile.isa, product.weights
+    isa, w, before = product.tile.isa, product.weights, product.tile.corrected
     x, rows = vectors
     groups, partial = divmod(product.depth, isa.group)
     size = sums.registers * isa.register_bytes
@@ -211,7 +235,7 @@ def _sum_part(
     def multiply(group: Expr, many: int, operands: Sequence[Sequence[Expr]]) -> None:
         for register in range(sums.registers):
             place = T.Ramp(begin + register * isa.register_bytes, 1, isa.register_bytes)
-            loaded = [w[number, group + i, place] for i in range(many)]
+            loaded = [w[number, before + group + i, place] for i in range(many)]
             for vector, activations in enumerate(operands):
                 isa.dot(sums.acc, (vector, register * isa.words), loaded, activations)
 
@@ -219,7 +243,8 @@ def _sum_part(
         first = group * isa.group
         everything = sums.acc[0 : len(rows), 0 : sums.registers * isa.words]
         activations = [x[(*outer, slice(first, first + elements))] for outer in rows]
-        T.reads(everything, *activations, w[number, group : group + many, begin : begin + size])
+        taken = w[number, before + group : before + group + many, begin : begin + size]
+        T.reads(everything, *activations, taken)
         T.writes(everything)
 
     def loads(group: Expr, many: int) -> list[list[Expr]]:

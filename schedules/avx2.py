@@ -10,10 +10,11 @@ from typing import Any
 
 from tvm.tirx.script import builder as T
 
-from .instruction_set import Expr, InstructionSet, broadcast_words, intrinsic
+from .instruction_set import Expr, intrinsic
+from .x86 import X86
 
 
-class Avx2(InstructionSet):
+class Avx2(X86):
     name = "avx2"
     register_bytes = 32
     tiles = (64, 32, 16, 8)
@@ -24,64 +25,21 @@ class Avx2(InstructionSet):
     lowest_weight = -127
     first_index = 0x0100
     index_step = 0x0202
+    multiply_add = "llvm.x86.avx2.pmadd.wd"
+    pack = "llvm.x86.avx2.packssdw"
 
-    def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
-        return broadcast_words(self, x, index, groups)
-
-    def dot(
-        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
-    ) -> None:
-        row, place = at[0], T.Ramp(at[1], 1, 8)
-        total = acc[row, place]
-        ones = T.Broadcast(T.int16(1), 16)
-        for w, x in zip(weights, activations, strict=True):
-            size = intrinsic("int8x32", "llvm.abs.v32i8", x, T.bool(False))
-            signed = intrinsic("int8x32", "llvm.x86.avx2.psign.b", w, x)
-            pairs = intrinsic("int16x16", "llvm.x86.avx2.pmadd.ub.sw", size, signed)
-            total = total + intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", pairs, ones)
-        T.buffer_store(acc, total, [row, place])
-
-    def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
-        # vpmuldq multiplies even lanes; the odd ones are moved there.
-        even = odd = None
-        for a, b in terms:
-            x, y = T.reinterpret("int64x4", a), T.reinterpret("int64x4", b)
-            low, high = _product(x, y), _product(_logical_right(x, 32), _logical_right(y, 32))
-            even = low if even is None else even + low
-            odd = high if odd is None else odd + high
-        half = T.Broadcast(T.int64(1 << (shift - 1)), 4)
-        even, odd = even + half, odd + half
-        # Only 32 bits of each are wanted, so that logical shifts do, which AVX2 has for 64 bits, or those of 32 bits.
-        if shift <= 32:
-            low = _logical_right(even, shift)
-            high = T.shift_left(odd, T.Broadcast(T.int64(32 - shift), 4)) if shift < 32 else odd
-            return _alternate(low, high)
-        upper = _alternate(_logical_right(even, 32), odd)
-        return T.shift_right(upper, T.Broadcast(T.int32(shift - 32), 8)) if shift > 32 else upper
-
-    def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
-        # vpmaddwd of (slope, value) and (distance, 2**shift); lanes are interleaved and packed in the same order.
-        scale = T.Broadcast(T.int16(1 << shift), 16)
-        parts = []
-        for first in (0, 4):
-            order = [n for lane in range(first, first + 4) for n in (lane, lane + 16)]
-            order += [n + 8 for n in order]
-            left, right = T.Shuffle([slope, value], order), T.Shuffle([distance, scale], order)
-            line = intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", left, right)
-            if shift:
-                line = T.shift_right(line + T.int32(1 << (shift - 1)), T.Broadcast(T.int32(shift), 8))
-            parts.append(line)
-        return intrinsic("int16x16", "llvm.x86.avx2.packssdw", *parts)
+    def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
+        size = intrinsic("int8x32", "llvm.abs.v32i8", activations, T.bool(False))
+        signed = intrinsic("int8x32", "llvm.x86.avx2.psign.b", weights, activations)
+        pairs = intrinsic("int16x16", "llvm.x86.avx2.pmadd.ub.sw", size, signed)
+        return total + intrinsic("int32x8", self.multiply_add, pairs, T.Broadcast(T.int16(1), 16))
 
     @property
     def entries(self) -> int:
         return 8  # vpshufb sees 16 bytes, so that a register holds eight entries, twice
 
     def load_table(self, table: Any, index: Sequence[Expr], pieces: int) -> list[Expr]:
-        parts = [
-            table[(*index, T.Ramp(first, 1, self.entries))]
-            for first in range(0, self.table_row(pieces), self.entries)
-        ]
+        parts = super().load_table(table, index, pieces)
         return [T.Shuffle([part, part], [*range(self.entries)] * 2) for part in parts]
 
     def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:
@@ -100,23 +58,6 @@ class Avx2(InstructionSet):
             ]
             bit += 1
         return T.reinterpret("int16x16", found[0])
-
-
-def _logical_right(value: Expr, places: int) -> Expr:
-    shifted = T.shift_right(T.reinterpret("uint64x4", value), T.Broadcast(T.uint64(places), 4))
-    return T.reinterpret("int64x4", shifted)
-
-
-def _product(x: Expr, y: Expr) -> Expr:
-    """The product of the lower halves of int64 lanes; LLVM makes it one vpmuldq."""
-    places = T.Broadcast(T.int64(32), 4)
-    return T.shift_right(T.shift_left(x, places), places) * T.shift_right(T.shift_left(y, places), places)
-
-
-def _alternate(even: Expr, odd: Expr) -> Expr:
-    """int32 lanes: the lower halves of `even` and the upper ones of `odd`."""
-    lanes = [T.reinterpret("int32x8", value) for value in (even, odd)]
-    return T.Shuffle(lanes, [0, 9, 2, 11, 4, 13, 6, 15])
 
 
 AVX2 = Avx2()

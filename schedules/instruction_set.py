@@ -32,6 +32,7 @@ class InstructionSet(ABC):
     - alone: registers of weights whose sums are kept at a time for one activation vector. vectors: how many vectors
       share the loads of weights where there are several, with sums for `shared` registers each.
     - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
+    - offset: what `load_activations` adds to activations; with the weights lie the sums that take it away again.
     """
 
     name: str
@@ -48,6 +49,7 @@ class InstructionSet(ABC):
     shared: int = 4
     lowest_weight: int = -128
     most_pieces: int = 64
+    offset: int = 0
 
     @property
     def words(self) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from .armv7_neon import ARMV7_NEON
 from .avx2 import AVX2
+from .avx512_vnni import AVX512_VNNI
+from .avx_vnni import AVX_VNNI
 from .instruction_set import InstructionSet, lowering_for
 from .neon import NEON
 from .neon_dotprod import NEON_DOTPROD
 
-INSTRUCTION_SETS = {isa.name: isa for isa in (ARMV7_NEON, AVX2, NEON, NEON_DOTPROD)}
+INSTRUCTION_SETS = {isa.name: isa for isa in (ARMV7_NEON, AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD)}
 
 __all__ = ["INSTRUCTION_SETS", "get", "lowering_for"]
 

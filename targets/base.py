@@ -20,8 +20,10 @@ _HOST_SIMD_FLAGS = frozenset(
     | {"amx_tile", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2", "atomics"}
 )
 
-# What `native` stands for: the first whose flags this machine has.
+# What `native` stands for: the first whose flags this machine has. LLVM is told of them, since it may not know the CPU.
 _HOST_SIMD = (
+    ("avx512-vnni", frozenset({"avx512_vnni", "avx512bw", "avx512vl", "avx512dq"})),
+    ("avx-vnni", frozenset({"avx_vnni", "avx2"})),
     ("avx2", frozenset({"avx2"})),
     ("neon-dotprod", frozenset({"asimd", "asimddp"})),
     ("neon", frozenset({"asimd"})),
@@ -30,13 +32,13 @@ _HOST_SIMD = (
 
 @dataclass(frozen=True)
 class Emulator:
-    """The QEMU that runs a target's code: `user` runs a Linux program, `system` a firmware on a board model.
+    """QEMU that runs a target's code as a Linux program (`user`) or as firmware on a board (`system`), or Bochs (`pc`).
 
     qemu: name of the program; args: what selects the CPU or the board (a wrong instruction traps there);
     package: the Debian package that holds it; board: name of the linker script of a `system` emulator.
     """
 
-    kind: Literal["user", "system"]
+    kind: Literal["user", "system", "pc"]
     qemu: str
     args: tuple[str, ...]
     package: str
@@ -82,6 +84,7 @@ class Target:
             from tvm.target import codegen
 
             target["mcpu"] = str(codegen.llvm_get_system_cpu())
+            target["mattr"] = self._attributes()
         return target
 
     def simd(self) -> str | None:
@@ -91,10 +94,21 @@ class Target:
         flags = cpu_flags()
         return next((name for name, needed in _HOST_SIMD if needed <= flags), None)
 
+    def _attributes(self) -> list[str]:
+        """LLVM's names of what the kernels of `native` need on x86."""
+        needed = dict(_HOST_SIMD).get(self.simd() or "", frozenset())
+        return sorted("+" + flag.replace("_vnni", "vnni") for flag in needed if flag.startswith("avx"))
+
     @property
     def is_bare_metal(self) -> bool:
         """True for the microcontrollers: no operating system, no dynamic linker."""
         return self.emulator is not None and self.emulator.kind == "system"
+
+    @property
+    def runs_natively(self) -> bool:
+        """Whether this machine loads a library that is built now."""
+        flags = cpu_flags()
+        return platform.machine() in self.machines and (not flags or set(self.required_cpu_flags()) <= flags)
 
     def required_cpu_flags(self) -> list[str]:
         """Flags of /proc/cpuinfo that a machine must have to load a library built now for this target."""

@@ -64,15 +64,17 @@ def built(once: Once, require_tool: Callable[[str], str]) -> Callable[..., Libra
     libraries: dict[tuple[str, str], Library] = {}
 
     def get(key: str, target: str, make_model: Callable[[], Any], **options: Any) -> Library:
+        from every_target import runnable
+
         import irnn_tvm
         from irnn_tvm.compiler.compile_sources import compile_c_library
 
-        emulator = irnn_tvm.TARGETS[target].emulator
-        if emulator is not None:
-            require_tool(emulator.qemu)
+        chosen = runnable(target)
+        if chosen.emulator is not None:
+            require_tool(chosen.emulator.qemu)
         if (key, target) not in libraries:
             folder = once(
-                f"{key}-{target}", lambda path: irnn_tvm.build(make_model(), target, out=path, **options)
+                f"{key}-{target}", lambda path: irnn_tvm.build(make_model(), chosen, out=path, **options)
             )
             gcc = require_tool("gcc") if target == "c" else ""
             libraries[key, target] = compile_c_library(folder, gcc) if gcc else irnn_tvm.load(folder)

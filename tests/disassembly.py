@@ -30,6 +30,7 @@ _X86_FLOAT = re.compile(
 _AARCH64_FLOAT = re.compile(r"f(?!mov|neg)\w+|[su]cvtf|bf(dot|mmla|cvt\w*|mlal\w)")
 _ARM_FLOAT = re.compile(r"(?!v?mov|vins)\w+(\.\w+)*\.f(16|32|64)\b.*|vcvt\w*(\.\w+)*")
 FLOAT = {
+    "x86-avx512-vnni": _X86_FLOAT,
     **dict.fromkeys(("arm", "arm-a53"), _AARCH64_FLOAT),
     **dict.fromkeys(("armv7", "cortex-m4", "cortex-m7", "cortex-m55"), _ARM_FLOAT),
 }

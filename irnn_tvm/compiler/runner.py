@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from irnn_tvm.runtime import shapes
 from irnn_tvm.targets import Target
 
 _C_TYPE = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t"}
+_SYSTEM_SOURCES = {
+    "user": ("io_linux.c",),
+    "system": ("io_semihosting.c", "startup_cortex_m.c"),
+    "pc": ("io_pc.c", "startup_x86.S"),
+}
 _ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1}
 
 
@@ -93,18 +99,18 @@ def build_runner(
 ) -> Path:
     """Links the runner of a library for an emulated target.
 
-    objects: the library's objects or its archive; header_dir: folder of its header. Writes `out_elf`.
+    objects: the library's objects or its archive; header_dir: folder of its header. Writes `out_elf`; on an emulated PC
+    that is a flat image, and its ROM lies beside it as `rom`.
     """
     out_elf.parent.mkdir(parents=True, exist_ok=True)
     firmware = toolchain.FIRMWARE
-    bare = target.is_bare_metal
     if target.emulator is None:
         raise BuildError(f"The target {target.name} has no emulator to run a program under.")
-    sources = [firmware / "runner.c", firmware / ("io_semihosting.c" if bare else "io_linux.c")]
-    script = None
-    if bare:
-        sources.append(firmware / "startup_cortex_m.c")
-        script = firmware / f"{target.emulator.board}.ld"
+    kind = target.emulator.kind
+    sources = [firmware / name for name in ("runner.c", *_SYSTEM_SOURCES[kind])]
+    script = {"user": None, "system": firmware / f"{target.emulator.board}.ld", "pc": firmware / "pc_x86.ld"}[
+        kind
+    ]
     with tempfile.TemporaryDirectory(prefix="irnn-runner-") as folder:
         (Path(folder) / "runner_config.h").write_text(runner_config(report), encoding="utf-8")
         flags = [
@@ -119,7 +125,17 @@ def build_runner(
             "-I",
             str(firmware),
         ]
-        return toolchain.link_executable([*sources, *objects], out_elf, target, flags, script)
+        if kind != "pc":
+            return toolchain.link_executable([*sources, *objects], out_elf, target, flags, script)
+        program, rom = Path(folder) / "program", Path(folder) / "rom"
+        toolchain.link_executable([*sources, *objects], program, target, flags, script)
+        toolchain.flat_image(program, out_elf)
+        reset, rom_script = [firmware / "reset_x86.S"], firmware / "pc_rom.ld"
+        toolchain.link_executable(
+            reset, rom, replace(target, zig_target="x86-linux-gnu", zig_flags=()), (), rom_script
+        )
+        toolchain.flat_image(rom, out_elf.with_name("rom"))
+        return out_elf
 
 
 def _factors(tensor: Mapping[str, Any]) -> list[str]:

@@ -165,12 +165,17 @@ def link_executable(
     """
     options = [*_target_flags(target), *_COMMON, *_NO_UNWIND, *_LINK, "-static", "-ffreestanding"]
     options += ["-fno-pic", "-isystem", str(FIRMWARE / "include"), "-Wl,--gc-sections", "-Wl,--build-id=none"]
-    if target.is_bare_metal:
-        if linker_script is None:
-            raise BuildError(f"A {target.name} program needs a linker script.")
+    if linker_script is not None:
         options.append(f"-Wl,-T,{linker_script}")
+    elif target.is_bare_metal:
+        raise BuildError(f"A {target.name} program needs a linker script.")
     run_zig(["cc", *sources, "-o", out_elf, *options, *flags], f"Linking {out_elf.name} for {target.name}")
     return out_elf
+
+
+def flat_image(program: Path, out: Path) -> None:
+    """The memory that a linked program occupies, from its first byte on."""
+    run_zig(["objcopy", "-O", "binary", program, out], f"Making a flat image of {program.name}")
 
 
 def _target_flags(target: Target) -> list[str]:

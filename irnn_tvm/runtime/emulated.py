@@ -1,4 +1,4 @@
-"""Runs a library under QEMU: one start of the emulator for any number of operations."""
+"""Runs a library under QEMU or Bochs: one start of the emulator for any number of operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from irnn_tvm.errors import EmulatorError, LoadError, ToolNotFoundError
-from irnn_tvm.runtime import protocol
+from irnn_tvm.runtime import bochs, protocol
 from irnn_tvm.runtime.protocol import Operation
 from irnn_tvm.runtime.streams import Memory
 
@@ -30,7 +30,7 @@ _EXITS = {
 
 
 def find_emulator(program: str, package: str | None = None, *, plugins: bool = False) -> str:
-    """Path of a QEMU program; ToolNotFoundError names the Debian package.
+    """Path of an emulator's program; ToolNotFoundError names the Debian package.
 
     The static build of a user-mode emulator serves as well, except for plugins, which it cannot load.
     """
@@ -61,6 +61,7 @@ class EmulatedEngine:
         self.package = emulator.get("package")
         self.where = "emulated: " + " ".join([self.program, *self.arguments])
         self.stack_bytes: int | None = None
+        self.instructions: int | None = None
         self._name = report["name"]
         self._state_bytes = int(report["state_bytes"])
         self._announced = False
@@ -68,7 +69,8 @@ class EmulatedEngine:
     def execute(self, memory: Memory, operations: Sequence[Operation], extra: Sequence[str] = ()) -> None:
         """Carries the operations out in one start of the emulator; `extra` are further options for QEMU.
 
-        Afterwards `stack_bytes` holds the deepest use of the stack (bare metal), in bytes.
+        Afterwards `stack_bytes` holds the deepest use of the stack (bare metal), in bytes, and `instructions` what
+        Bochs counted from its reset to the end, None under QEMU.
         """
         if not self._announced:
             _log.info("%s runs %s", self._name, self.where)
@@ -81,9 +83,11 @@ class EmulatedEngine:
         memory.state[...] = bytearray(new_state)
         memory.initialized = True
 
-    def command(self, extra: Sequence[str] = ()) -> list[str]:
-        """The command line; it is run in the folder that holds in.bin and receives out.bin."""
+    def command(self, folder: Path, extra: Sequence[str] = ()) -> list[str]:
+        """The command line; it is run in `folder`, which holds in.bin and receives out.bin."""
         program = find_emulator(self.program, self.package, plugins="-plugin" in extra)
+        if self.kind == "pc":
+            return bochs.command(program, folder, self.runner, self.arguments)
         if self.kind == "user":
             return [program, *self.arguments, *extra, str(self.runner), "in.bin", "out.bin"]
         quiet = ["-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none"]
@@ -91,28 +95,22 @@ class EmulatedEngine:
         return [program, *self.arguments, *quiet, *semihosting, *extra, "-kernel", str(self.runner)]
 
     def _start(self, data: bytes, extra: Sequence[str]) -> bytes:
-        command = self.command(extra)
         if not os.access(self.runner, os.R_OK):
             raise LoadError(f"{self.runner.name} cannot be read.")
         with tempfile.TemporaryDirectory(prefix="irnn-run-") as folder:
             (Path(folder) / "in.bin").write_bytes(data)
+            command = self.command(Path(folder), extra)
             try:
-                done = subprocess.run(
-                    command,
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    timeout=self.timeout_s,
-                    check=False,
-                )
+                if self.kind == "pc":
+                    code, words, self.instructions = bochs.start(command, Path(folder), self.timeout_s)
+                else:
+                    code, words = _start_qemu(command, folder, self.timeout_s)
             except subprocess.TimeoutExpired as error:
                 raise EmulatorError(
                     f"{self.program} was still running after {self.timeout_s:g} s."
                 ) from error
-            if done.returncode != 0:
-                raise EmulatorError(self._explain(done.returncode, done.stderr))
+            if code != 0:
+                raise EmulatorError(self._explain(code, words))
             return (Path(folder) / "out.bin").read_bytes()
 
     def _explain(self, code: int, stderr: str) -> str:
@@ -123,3 +121,18 @@ class EmulatedEngine:
         lines = [line for line in stderr.splitlines() if "warning: nic" not in line]
         words = " ".join(" ".join(lines).split()) or "no message"
         return f"{self._name} under {self.program}: {reason} ({words[:2000]})."
+
+
+def _start_qemu(command: Sequence[str], folder: str, timeout_s: float) -> tuple[int, str]:
+    """Exit code and messages."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
+    return done.returncode, done.stderr

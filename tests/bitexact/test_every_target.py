@@ -10,6 +10,7 @@ import pytest
 from bundle import VARIANTS, Outputs
 from cases import BUNDLES, CASES, Case
 from disassembly import FLOAT, float_arithmetic, host_float, instructions, undefined_symbols
+from every_target import TESTED
 
 import irnn_tvm
 from irnn_tvm import Library, ops
@@ -20,8 +21,8 @@ Reference = Callable[[str], Outputs]
 def _parameters() -> list[object]:
     """(target, bundle, case), those of one build next to each other."""
     rows: list[object] = []
-    for target, settings in irnn_tvm.TARGETS.items():
-        marks = [pytest.mark.emulator] if settings.emulator else []
+    for target in TESTED:
+        marks = [pytest.mark.emulator] if irnn_tvm.TARGETS[target].emulator else []
         for bundle, cases in BUNDLES.items():
             for case in cases:
                 rows.append(pytest.param(target, bundle, case, marks=marks, id=f"{target}-{case.name}"))
@@ -42,7 +43,7 @@ def test_outputs_are_those_of_torch(
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
-@pytest.mark.parametrize("target", [name for name, t in irnn_tvm.TARGETS.items() if t.kind != "sources"])
+@pytest.mark.parametrize("target", [name for name in TESTED if name != "c"])
 def test_no_operator_needs_floats(
     target: str, bundle: str, library: Callable[[str, str], Library], require_tool: Callable[[str], str]
 ) -> None:

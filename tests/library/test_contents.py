@@ -18,6 +18,7 @@ from disassembly import (
     sections,
     undefined_symbols,
 )
+from every_target import TESTED
 from samples import MODELS
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ import irnn_tvm
 from irnn_tvm import Library
 
 Libraries = Callable[[str, str], Library]
-COMPILED = [name for name, target in irnn_tvm.TARGETS.items() if target.kind != "sources"]
+COMPILED = [name for name in TESTED if name != "c"]
 ARCHIVES = [name for name, target in irnn_tvm.TARGETS.items() if target.kind == "archive"]
 # docs/targets.md: what an archive may ask of the firmware that links it.
 HELPERS = re.compile(
@@ -33,6 +34,7 @@ HELPERS = re.compile(
 )
 # The multiply-accumulate that each instruction set was made for (host: x86-64 with AVX or better).
 DOT_PRODUCTS = {
+    "x86-avx512-vnni": r"vpdp(busd|wssd)|vpmaddwd",
     "arm": r"sdot",
     "arm-a53": r"s(mull|mlal)2?",
     "armv7": r"vmlal?\.[si]\d+",

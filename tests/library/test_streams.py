@@ -6,17 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from every_target import TESTED
 from samples import MODELS, reference, sample
 
-import irnn_tvm
 from irnn_tvm import Library
 from irnn_tvm.errors import InputError
 
 Libraries = Callable[[str, str], Library]
-TARGETS = list(irnn_tvm.TARGETS)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", TESTED)
 @pytest.mark.parametrize("name", MODELS)
 def test_any_length(name: str, target: str, library: Libraries) -> None:
     built = library(name, target)
@@ -25,7 +24,7 @@ def test_any_length(name: str, target: str, library: Libraries) -> None:
         assert np.array_equal(result, reference(name, inputs))
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", TESTED)
 def test_steps_and_pieces_equal_a_run(target: str, library: Libraries) -> None:
     built, (ids,) = library("tagger", target), sample("tagger", 20)
     expected = reference("tagger", (ids,))

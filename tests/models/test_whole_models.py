@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from every_target import TESTED
 from float_networks import NETWORKS, flat
 
 import irnn_tvm
@@ -47,7 +48,7 @@ def _everywhere() -> list[object]:
     return [
         pytest.param(name, target, marks=pytest.mark.xdist_group(f"models-{name}"), id=f"{name}-{target}")
         for name in NETWORKS
-        for target in irnn_tvm.TARGETS
+        for target in TESTED
     ]
 
 

@@ -12,7 +12,8 @@ import pytest
 from irnn_tvm import targets
 from irnn_tvm.errors import UnknownTargetError
 
-ALL = ("host", "arm", "arm-a53", "armv7", "cortex-m4", "cortex-m7", "cortex-m55", "c")
+X86 = ("x86-avx2", "x86-avx-vnni", "x86-avx512-vnni")
+ALL = ("host", "arm", "arm-a53", "armv7", *X86, "cortex-m4", "cortex-m7", "cortex-m55", "c")
 
 
 def test_names() -> None:
@@ -76,5 +77,5 @@ def test_report_fields_are_json(name: str) -> None:
     fields = json.loads(json.dumps(target.report_fields()))
     assert fields["target"] == name
     assert fields["kind"] in ("shared", "archive", "sources")
-    assert (fields["emulator"] is None) == (name in ("host", "c"))
+    assert (fields["emulator"] is None) == (name in ("host", "x86-avx-vnni", "c"))
     assert target.is_bare_metal == target.integer_only == name.startswith("cortex-m")

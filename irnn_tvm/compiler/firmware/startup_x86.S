@@ -1,0 +1,57 @@
+/* From flat 32-bit code to C in 64-bit mode with SSE, AVX and AVX-512 switched on. The first GiB maps to itself. */
+.section .start, "ax"
+.code32
+.global _start
+_start:
+    /* Bochs gives memory to its guest in blocks, in the order of their first use, and lays a long image over the blocks
+       that it gives next: this claims them in order, before anything else does. */
+    movl $0x100000, %esi
+claim:
+    movl (%esi), %eax
+    addl $0x1000, %esi
+    cmpl $__bss_start, %esi
+    jb claim
+    lgdt gdt_register
+    movl $level4, %eax
+    movl %eax, %cr3
+    movl %cr4, %eax
+    orl $0x40620, %eax /* PAE, OSFXSR, OSXMMEXCPT, OSXSAVE */
+    movl %eax, %cr4
+    movl $0xc0000080, %ecx
+    rdmsr
+    orl $0x100, %eax /* long mode */
+    wrmsr
+    movl %cr0, %eax
+    andl $0xfffffffb, %eax /* no emulation of the FPU */
+    orl $0x80000002, %eax
+    movl %eax, %cr0
+    ljmp $0x18, $long_mode
+.code64
+long_mode:
+    movl $13, %eax
+    xorl %ecx, %ecx
+    cpuid
+    andl $0xe7, %eax /* x87, SSE, AVX, and the three parts of AVX-512, as far as there are such */
+    xorl %ecx, %ecx
+    xorl %edx, %edx
+    xsetbv
+    movq $__stack_top, %rsp
+    xorl %ebp, %ebp
+    call bare_start
+.balign 8
+gdt:
+    .quad 0
+    .quad 0x00cf9a000000ffff
+    .quad 0x00cf92000000ffff
+    .quad 0x00af9a000000ffff /* 0x18: 64-bit code */
+gdt_register:
+    .word 31
+    .long gdt
+.section .data.tables, "aw"
+.balign 4096
+level4:
+    .quad level3 + 3
+    .skip 4088
+level3:
+    .quad 0x83 /* one page of 1 GiB */
+    .skip 4088

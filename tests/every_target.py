@@ -1,0 +1,26 @@
+"""The targets of tests that go over all of them, and how those run that nothing here can run as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from irnn_tvm.targets import TARGETS, Target
+
+# The kernels of these two are those of `host` where it has no more than AVX2, or of x86-avx512-vnni in narrower
+# registers: test_tiles.py has both, and that is enough.
+TESTED = tuple(name for name in TARGETS if name not in ("x86-avx2", "x86-avx-vnni"))
+
+
+def runnable(name: str) -> Target:
+    """The target of this name; no emulator knows AVX-VNNI, whose kernels run in the encoding of AVX-512 instead."""
+    target = TARGETS[name]
+    if name != "x86-avx-vnni":
+        return target
+    wide = TARGETS["x86-avx512-vnni"]
+    return replace(
+        target,
+        tvm=wide.tvm,
+        zig_flags=wide.zig_flags,
+        emulator=wide.emulator,
+        cpuinfo_flags=wide.cpuinfo_flags,
+    )
