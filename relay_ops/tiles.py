@@ -172,6 +172,10 @@ def sum_products(
     registers = tile.accumulators // tile.blocks // words
     most = min(isa.shared if many > 1 else isa.alone, registers)
     part = next(n for n in range(most, 0, -1) if registers % n == 0 and n % spread == 0)
+    negatives: list[Any] = []
+    if isa.negatives:
+        for vector, outer in enumerate(vectors[1]):
+            negatives.append(_sum_negatives(f"{name}_{vector}", product, (vectors[0], outer)))
     for step in range(tile.blocks * registers // part):
         block, offset = divmod(step * part, registers)
         label = f"{name}_{step}"
@@ -185,7 +189,7 @@ def sum_products(
                 regions.append(
                     product.weights[(*corrections, slice(first, first + part * isa.register_bytes))]
                 )
-            T.reads(*regions)
+            T.reads(*regions, *(total[0] for total in negatives))
             T.writes(sums.acc[0:many, 0 : part * words])
             for lane in range(0, part * words, words):
                 value = T.Broadcast(T.int32(0), words)
@@ -195,7 +199,8 @@ def sum_products(
                 if start is not None:
                     value = start[number, T.Ramp(at + lane, 1, words)] + value
                 for vector in range(many):
-                    T.buffer_store(sums.acc, value, [vector, T.Ramp(lane, 1, words)])
+                    begin = value + T.Broadcast(negatives[vector][0], words) if negatives else value
+                    T.buffer_store(sums.acc, begin, [vector, T.Ramp(lane, 1, words)])
         _sum_part(label, product, number * tile.blocks + block, vectors, sums)
         with T.sblock(f"{BLOCK_PREFIX}_sum_{label}"):
             T.reads(sums.acc[0:many, 0 : part * words])
@@ -211,6 +216,19 @@ def sum_products(
                 for lane, place in places:
                     value = isa.gather(sums.acc, vector, lane)
                     T.buffer_store(buffer, value, [*outer, T.Ramp(place, 1, words)])
+
+
+def _sum_negatives(name: str, product: Product, vector: tuple[Any, tuple[Expr, ...]]) -> Any:
+    """A local int32 buffer with what the sums of one vector start with (`InstructionSet.sum_negatives`)."""
+    x, outer = vector
+    total = T.sblock_alloc_buffer((1,), "int32")
+    scratch = T.sblock_alloc_buffer((4,), "int64")
+    with T.sblock(f"{BLOCK_PREFIX}_negatives_{name}"):
+        T.reads(x[(*outer, slice(0, product.depth))])
+        T.writes(total[0])
+        value = product.tile.isa.sum_negatives(x, (*outer, 0), product.depth, scratch)
+        T.buffer_store(total, value, [0])
+    return total
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class InstructionSet(ABC):
       share the loads of weights where there are several, with sums for `shared` registers each.
     - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
     - offset: what `load_activations` adds to activations; with the weights lie the sums that take it away again.
+    - negatives: whether sums start with what `sum_negatives` makes of the activations.
     """
 
     name: str
@@ -50,6 +51,7 @@ class InstructionSet(ABC):
     lowest_weight: int = -128
     most_pieces: int = 64
     offset: int = 0
+    negatives: bool = False
 
     @property
     def words(self) -> int:
@@ -79,6 +81,13 @@ class InstructionSet(ABC):
 
         acc: int32 local buffer [vectors, accumulators]; at: the first of the `words` accumulators of these rows.
         """
+
+    def sum_negatives(self, x: Any, index: Sequence[Expr], depth: int, scratch: Any) -> Expr:
+        """The sum of |x| over the negative ones of int8 x[index], x[index + 1] ... up to `depth` of them, int32.
+
+        scratch: int64 local [4]. Emits stores to it into the current block.
+        """
+        raise NotImplementedError(f"{self.name} starts its sums without negatives")
 
     def gather(self, acc: Any, row: int, at: int) -> Expr:
         """int32 sums of `words` rows, whose accumulators start at acc[row, at]."""

@@ -14,7 +14,7 @@ from .x86 import X86
 class Vnni(X86):
     """Activations become unsigned by adding 128, which is one exclusive or; the weights' sums make up for it."""
 
-    lowest_weight = -128
+    negatives = False
     offset = 128
 
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
