@@ -86,6 +86,7 @@ def build(
     name: Annotated[str | None, typer.Option(help="Name of the library, a lower-case C identifier.")] = None,
     batch: Annotated[int, typer.Option(help="Sequences per call.")] = 1,
     max_seq_len: Annotated[int | None, typer.Option(help="Longest sequence of one call.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads that share the work of large products.")] = 1,
 ) -> None:
     """Build a C-ABI library from an integer graph, or from a pretrained example."""
     import irnn_tvm
@@ -103,7 +104,13 @@ def build(
         "-", "_"
     )
     library = irnn_tvm.build(
-        source, target=target, out=out, name=name or default_name, batch=batch, max_seq_len=max_seq_len
+        source,
+        target=target,
+        out=out,
+        name=name or default_name,
+        batch=batch,
+        max_seq_len=max_seq_len,
+        threads=threads,
     )
     _print(_report_table(library.report))
     typer.echo(f"written to {out}")

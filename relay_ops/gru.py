@@ -250,7 +250,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
         Lanes(tile.lanes, tile.isa),
         f"int{layer.state_bits}",
     )
-    with layer.open("gru_step", 2, batch * hidden * GATES * hidden) as k:
+    with layer.open("gru_step", 2, batch * hidden * GATES * hidden, independent=True) as k:
         sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
         h8 = k.arg("h8", (batch, hidden), "int8")
         h = k.arg("h", (batch, hidden), state_type)

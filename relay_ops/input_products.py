@@ -11,7 +11,7 @@ import numpy as np
 from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
-from .kernel import MACS_ATTR, kernel
+from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
 from .scan import AHEAD, Inputs
 from .tiles import Product, Tiling, for_each_tile, sum_products
 
@@ -29,7 +29,9 @@ def inputs(tile: Tiling, batch: int, w_ih: np.ndarray, bias: np.ndarray) -> Inpu
 def build(tile: Tiling, batch: int, width: int) -> Any:
     """PrimFunc x [m, X], weights, starts -> sums [m, tiles, gates * lanes]."""
     m = tirx.Var("m", "int64")
-    with kernel("input_products", "matmul", {MACS_ATTR: batch * tile.gates * tile.rows * width}) as k:
+    with kernel(
+        "input_products", "matmul", {MACS_ATTR: batch * tile.gates * tile.rows * width, INDEPENDENT_ATTR: 1}
+    ) as k:
         x = k.arg("x", (m, width), "int8")
         w = k.arg("w", tile.weight_shape(width), "int8")
         start = k.arg("start", (tile.count, tile.accumulators), "int32")

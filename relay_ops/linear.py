@@ -13,7 +13,7 @@ from irnn_tvm.schedules.instruction_set import shared
 
 from . import fixed_point as fp
 from .elementwise import product
-from .kernel import MACS_ATTR, kernel
+from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
 from .registry import attr, constant, define, shape_of, tensor
@@ -53,7 +53,7 @@ def legalize(bb: Any, call: Any) -> Any:
 def build_tiles(tile: Tiling, m: Any, depth: int, shift: int, out_zp: int, bits: int, fits: bool) -> Any:
     """`build` with a tile of rows at a time. fits: see `fixed_point.within_int32`."""
     n, many, lanes = tile.rows, tile.accumulators, Lanes(tile.lanes, tile.isa)
-    with kernel("linear", "matvec", {MACS_ATTR: n * depth}) as k:
+    with kernel("linear", "matvec", {MACS_ATTR: n * depth, INDEPENDENT_ATTR: 1}) as k:
         x = k.arg("x", (m, depth), "int8")
         w = k.arg("w", tile.weight_shape(depth), "int8")
         bias = k.arg("bias", (tile.count, many), "int32")

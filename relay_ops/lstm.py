@@ -191,7 +191,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
     """PrimFunc of one step, a tile of units at a time, on what input_products.py made of x."""
     batch, hidden, size = layer.batch, layer.hidden, tile.width
     row, lanes = tile.isa.table_row(layer.pieces), Lanes(tile.lanes, tile.isa)
-    with layer.open("lstm_step", 2, batch * hidden * GATES * hidden) as k:
+    with layer.open("lstm_step", 2, batch * hidden * GATES * hidden, independent=True) as k:
         sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
         h = k.arg("h", (batch, hidden), "int8")
         c = k.arg("c", (batch, hidden), layer.cell)

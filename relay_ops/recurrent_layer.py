@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from .kernel import MACS_ATTR, Kernel, kernel
+from .kernel import INDEPENDENT_ATTR, MACS_ATTR, Kernel, kernel
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class RecurrentLayer:
     pieces: int
     fits: bool
 
-    def open(self, name: str, outputs: int, macs: int) -> AbstractContextManager[Kernel]:
-        """The PrimFunc of a step that writes its last `outputs` parameters."""
-        return kernel(name, "recurrent_step", {MACS_ATTR: macs}, outputs)
+    def open(
+        self, name: str, outputs: int, macs: int, independent: bool = False
+    ) -> AbstractContextManager[Kernel]:
+        """The PrimFunc of a step that writes its last `outputs` parameters. independent: see `INDEPENDENT_ATTR`."""
+        attrs = {MACS_ATTR: macs} | ({INDEPENDENT_ATTR: 1} if independent else {})
+        return kernel(name, "recurrent_step", attrs, outputs)

@@ -14,7 +14,7 @@ from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from .input_products import inputs
-from .kernel import MACS_ATTR, kernel
+from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
 from .registry import attr, constant, define, optional_arguments, shape_of, tensor
@@ -73,7 +73,9 @@ def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) ->
     """`build` with a tile of units at a time, on what input_products.py made of x. fits: see `within_int32`."""
     shift, zp, bits = attr(call, "shift"), attr(call, "zp"), attr(call, "gate_bits")
     hidden, size, lanes = tile.rows, tile.lanes, Lanes(tile.lanes, tile.isa)
-    with kernel("rnn_step", "recurrent_step", {MACS_ATTR: batch * hidden * hidden}, 1) as k:
+    with kernel(
+        "rnn_step", "recurrent_step", {MACS_ATTR: batch * hidden * hidden, INDEPENDENT_ATTR: 1}, 1
+    ) as k:
         sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
         h = k.arg("h", (batch, hidden), "int8")
         w = k.arg("w", tile.weight_shape(hidden), "int8")

@@ -1,7 +1,7 @@
 """AVX2: vpmaddubsw of |activation| and adjusted weights, vpmaddwd to int32; tables by vpshufb.
 
-vpmaddubsw wants one factor unsigned. Where x is negative, x w = |x| (~w + 1), and ~w is an exclusive or with the sign of
-x: the products of |x| and w ^ sign(x) are x w but for a sum of |x| over negative x, which is the same for all rows.
+vpmaddubsw wants one factor unsigned. Where x is negative, x w = |x| (~w + 1), and ~w is an exclusive or with the sign
+of x: the products of |x| and w ^ sign(x) are x w but for a sum of |x| over negative x, which is the same for all rows.
 Factors of at most 128 and from -128 to 127 give pairs from -32768 to 32512: nothing saturates. vpsignb would need no
 correction, but shares its two execution ports with the multiplications.
 """

@@ -46,7 +46,7 @@ class Interface:
 
     streamable: step exists and run loops over it; feedback: (input, output) pairs that run carries from step to
     step; fixed_steps: the only accepted T, or None; min_steps, max_steps: smallest and largest accepted T (0: no
-    limit). at_once: steps that a streaming library works on together in run, at most.
+    limit). at_once: steps that a streaming library works on together in run, at most. threads: that share its work.
     """
 
     name: str
@@ -64,3 +64,4 @@ class Interface:
     model_hash: int
     summary: str = ""
     at_once: int = 1
+    threads: int = 1

@@ -17,6 +17,7 @@ from irnn_tvm import targets
 from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
 from irnn_tvm.compiler.pipeline import Lowered, call_counts, lower_program
 from irnn_tvm.compiler.plan import ITEM_BYTES, aligned, expression
+from irnn_tvm.compiler.threads import check_threads
 from irnn_tvm.errors import BuildError
 from irnn_tvm.runtime.export import copy_directory
 from irnn_tvm.runtime.library import Library, load
@@ -44,6 +45,7 @@ def build(
     max_seq_len: int | None = None,
     calibration: Iterable[Any] | None = None,
     config: Any = None,
+    threads: int = 1,
 ) -> Library:
     """Compiles a model into a C-ABI library and opens it.
 
@@ -53,6 +55,8 @@ def build(
     default: a temporary one that lives as long as the Library. name: prefix of every C symbol and file.
     batch: fixed batch size. seq_len: fixes the sequence length; without it the length is a run-time value.
     max_seq_len: longest sequence; sizes the arena of models that need the whole sequence at once (default 256).
+    threads: how many share the work of large products (from half a million multiply-accumulates on), on targets with an
+    operating system; the integers are the same. With more than one, the library needs libc and libpthread.
 
     Raises UnknownTargetError, UnsupportedModuleError, AccumulatorOverflowError, InputError, ProgramError,
     ToolNotFoundError, or BuildError when a step of the compiler fails; nothing is half written then.
@@ -68,12 +72,13 @@ def build(
     program, specs = resolve_program(
         model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len, calibration=calibration, config=config
     )
+    check_threads(threads, chosen)
     lowered = lower_program(program, max_seq_len, chosen.simd())
     parent = Path(tempfile.mkdtemp(prefix="irnn-build-"))
     try:
         folder = parent / name
         folder.mkdir()
-        _write(lowered, specs, chosen, name, folder)
+        _write(lowered, specs, chosen, name, folder, threads)
         if destination is not None:
             copy_directory(folder, destination)
             return load(destination)
@@ -227,14 +232,16 @@ def _stage(tensors: list[Tensor], arena: int, steps: int) -> tuple[list[Tensor],
     return staged, arena
 
 
-def _write(lowered: Lowered, specs: dict[str, Any], target: targets.Target, name: str, folder: Path) -> None:
+def _write(
+    lowered: Lowered, specs: dict[str, Any], target: targets.Target, name: str, folder: Path, threads: int
+) -> None:
     """Fills `folder` with the library, header, runner and report."""
     from irnn_tvm.compiler.emit import emit_library
     from irnn_tvm.compiler.kernels import make_kernel
 
-    io = make_interface(lowered, specs, target, name)
+    io = replace(make_interface(lowered, specs, target, name), threads=threads)
     kernels = {
-        kernel: make_kernel(kernel, f"{name}_k_{kernel}", lowered.mod[kernel], target)
+        kernel: make_kernel(kernel, f"{name}_k_{kernel}", lowered.mod[kernel], target, threads)
         for kernel in dict.fromkeys(name for call in lowered.plan.calls for name in call.kernels)
     }
     emit_library(io, lowered.plan, kernels, call_counts(lowered), lowered.streaming.reason, target, folder)

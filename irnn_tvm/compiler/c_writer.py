@@ -5,6 +5,7 @@ from __future__ import annotations
 from irnn_tvm.compiler.abi import HEADER_BYTES, MAGIC, Interface, Tensor
 from irnn_tvm.compiler.header import parameters
 from irnn_tvm.compiler.kernels import Kernel
+from irnn_tvm.compiler.parallel_calls import parallel_calls
 from irnn_tvm.compiler.plan import ITEM_BYTES, Call, Plan, Value, expression
 
 
@@ -60,6 +61,7 @@ class CWriter:
         for kernel in self.kernels.values():
             self.lines.append(f"extern {kernel.prototype()};")
         self.lines.append("")
+        self.lines += parallel_calls(self.kernels.values())
 
     @property
     def _timed(self) -> bool:
@@ -131,7 +133,7 @@ class CWriter:
         args = [self._pointer(v) for v in call.values]
         args += [str(expression(s)) for s in call.scalars]
         args += [str(expression(call.values[p].shape[a])) for p, a in kernel.sizes]
-        self.lines.append(f"  {kernel.symbol}({', '.join(args)});")
+        self.lines.append(f"  {kernel.callee}({', '.join(args)});")
 
     def _scan(self, call: Call) -> None:
         """The time loop around one recurrent step. Layout of values: relay_ops/scan.py."""
@@ -160,14 +162,14 @@ class CWriter:
             start = self._pointer(x) if first == "0" else f"{self._pointer(x)} + (size_t){first} * {x_row}"
             rows = _product(x.shape[1:-1])
             args = [start, *(self._pointer(v) for v in prepared), self._pointer(sums)]
-            return f"{self.kernels[call.inputs].symbol}({', '.join(args)}, {count} * {rows});"
+            return f"{self.kernels[call.inputs].callee}({', '.join(args)}, {count} * {rows});"
 
         if steps == 1:
             if sums is not None:
                 self.lines.append(f"    {prepare('0', '1')}")
             args = [self._pointer(sums or x), self._pointer(y0), *(self._pointer(c) for c in carries), *fixed,
                     self._pointer(y), *(self._pointer(s) for s in spares), *extra]  # fmt: skip
-            self.lines.append(f"    {kernel.symbol}({', '.join(args)});")
+            self.lines.append(f"    {kernel.callee}({', '.join(args)});")
             for final, spare in zip(finals, spares, strict=True):
                 self.lines.append(
                     f"    memcpy({self._pointer(final)}, {self._pointer(spare)}, {self._bytes(final)});"
@@ -199,7 +201,7 @@ class CWriter:
             self.lines.append(f"{pad}  {y.dtype}_t *y = {self._pointer(y)} + (size_t)t * {y_row};")
             args = [source, "last", *(f"c{i}" for i in range(n)), *fixed, "y",
                     *(f"next{i}" for i in range(n)), *extra]  # fmt: skip
-            self.lines.append(f"{pad}  {kernel.symbol}({', '.join(args)});")
+            self.lines.append(f"{pad}  {kernel.callee}({', '.join(args)});")
             self.lines.append(f"{pad}  last = y;")
             for i, (final, spare) in enumerate(zip(finals, spares, strict=True)):
                 self.lines.append(f"{pad}  c{i} = next{i};")

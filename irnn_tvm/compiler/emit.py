@@ -17,6 +17,7 @@ from irnn_tvm.compiler.kernels import Kernel, c_source, write_object
 from irnn_tvm.compiler.plan import Plan
 from irnn_tvm.compiler.report import cost_report, frame_sizes, function_sizes, interface_report, section_bytes
 from irnn_tvm.compiler.runner import build_runner
+from irnn_tvm.compiler.threads import pool_object
 from irnn_tvm.compiler.tvm_entry import tvm_entry
 from irnn_tvm.targets import Target
 
@@ -81,8 +82,14 @@ def _emit_binary(
         entry = work / f"{name}_tvm.c"
         entry.write_text(tvm_entry(io), encoding="utf-8")
         entry_object = toolchain.compile_object(entry, work / f"{name}_tvm.o", target, flags)
+        shared = [*objects, entry_object]
+        if io.threads > 1:
+            shared.append(pool_object(io.threads, target, work, serial=False))
+            objects.append(pool_object(io.threads, target, work, serial=True))
         exports = [prefix + f for f in _functions(io) for prefix in (f"{name}_", "__tvm_ffi_")]
-        library = toolchain.link_shared([*objects, entry_object], folder / f"lib{name}.so", target, exports)
+        library = toolchain.link_shared(
+            shared, folder / f"lib{name}.so", target, exports, ["-lpthread", "-lc"] if io.threads > 1 else []
+        )
     files = {"library": library.name, "header": f"{name}.h", "sources": [f"{name}.c"], "runner": None}
     return files, cost_report(plan, kernels, counts, code, sizes, _frames(assembly, io, kernels)), objects
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.lower_kernel import lower_kernel, scalar_parameters, symbolic_sizes, tensor_parameters
+from irnn_tvm.compiler.split_tiles import split_tiles
 from irnn_tvm.targets import Target
 
 # TVM prints its own headers first; nothing of them is needed.
@@ -27,7 +28,8 @@ _PARAMETER = re.compile(r"(int(?:8|16|32|64)_t\*?) (\w+)")
 @dataclass(frozen=True)
 class Kernel:
     """One compiled function. symbol: C name; writes: for each pointer parameter, is it an output; dtypes of pointers;
-    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them."""
+    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them. split: its last
+    two scalars are which part of the work it is to do, and of how many."""
 
     name: str
     symbol: str
@@ -38,24 +40,35 @@ class Kernel:
     sizes: tuple[tuple[int, int], ...]
     macs: int
     lowered: Any
+    split: bool = False
+
+    @property
+    def callee(self) -> str:
+        """The C function that does the whole work."""
+        return f"{self.symbol}_parallel" if self.split else self.symbol
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """C types and names of the parameters."""
+        pointers = [
+            (f"{'' if out else 'const '}{dtype}_t *", f"p{i}")
+            for i, (dtype, out) in enumerate(zip(self.dtypes, self.writes, strict=True))
+        ]
+        return pointers + [("int64_t ", f"n{i}") for i in range(self.scalars + len(self.sizes))]
 
     def prototype(self, storage: str = "") -> str:
         """C declaration."""
-        args = [
-            f"{'' if out else 'const '}{dtype}_t *p{i}"
-            for i, (dtype, out) in enumerate(zip(self.dtypes, self.writes, strict=True))
-        ]
-        args += [f"int64_t n{i}" for i in range(self.scalars + len(self.sizes))]
-        return f"{storage}void {self.symbol}({', '.join(args)})"
+        return f"{storage}void {self.symbol}({', '.join(kind + name for kind, name in self.parameters())})"
 
 
-def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
-    """Schedules and lowers one PrimFunc for a target."""
+def make_kernel(name: str, symbol: str, func: Any, target: Target, threads: int = 1) -> Kernel:
+    """Schedules and lowers one PrimFunc for a target. threads: how many shall share the work of large ones."""
     import tvm
 
     from irnn_tvm.schedules.rules import schedule
 
     scheduled, rule = schedule(func, target)
+    parts = split_tiles(scheduled) if threads > 1 and rule == "tiles" else None
+    scheduled = scheduled if parts is None else parts
     lowered = lower_kernel(scheduled, symbol, tvm.target.Target(target.tvm_target))
     return Kernel(
         name=name,
@@ -63,10 +76,11 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
         rule=rule,
         dtypes=tuple(str(p.ty.dtype) for p in tensor_parameters(func)),
         writes=tuple(_written(func)),
-        scalars=len(scalar_parameters(func)),
+        scalars=len(scalar_parameters(scheduled)),
         sizes=tuple((position, axis) for _, position, axis in symbolic_sizes(func)),
         macs=int(func.attrs["irnn.macs"]) if "irnn.macs" in func.attrs else 0,
         lowered=lowered,
+        split=parts is not None,
     )
 
 

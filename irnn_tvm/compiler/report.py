@@ -30,6 +30,7 @@ def interface_report(
         "state_bytes": io.state_bytes,
         "arena_bytes": io.arena_bytes,
         "alignment": 16,
+        "threads": io.threads,
         "streamable": io.streamable,
         "not_streamable_because": None if io.streamable else stream_reason,
         "time": time,

@@ -132,8 +132,14 @@ def archive(objects: Iterable[Path], out_lib: Path) -> Path:
     return out_lib
 
 
-def link_shared(objects: Iterable[Path], out_lib: Path, target: Target, exports: Iterable[str]) -> Path:
-    """A shared library that exports exactly `exports` and needs no other library, not even libc.
+def link_shared(
+    objects: Iterable[Path],
+    out_lib: Path,
+    target: Target,
+    exports: Iterable[str],
+    libraries: Iterable[str] = (),
+) -> Path:
+    """A shared library that exports exactly `exports` and needs none but `libraries`, not even libc.
 
     memcpy, 64-bit division and the like are linked in from zig's compiler-rt, so that the same file loads on
     any Linux (glibc, musl, Android). A symbol that stays undefined is a BuildError.
@@ -145,7 +151,7 @@ def link_shared(objects: Iterable[Path], out_lib: Path, target: Target, exports:
         options = ["-Wl,--gc-sections", "-Wl,-z,defs", "-Wl,--build-id=none", "-Wl,-z,noexecstack"]
         options += [f"-Wl,--version-script={script}", f"-Wl,-soname,{out_lib.name}"]
         run_zig(
-            ["cc", "-shared", *_target_flags(target), *_LINK, "-o", out_lib, *objects, *options],
+            ["cc", "-shared", *_target_flags(target), *_LINK, "-o", out_lib, *objects, *libraries, *options],
             f"Linking {out_lib.name} for {target.name}",
         )
     return out_lib

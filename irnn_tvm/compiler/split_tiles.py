@@ -1,0 +1,51 @@
+"""Kernels over tiles whose work several threads share: each takes a range of the tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Multiply-accumulates from which on a kernel is worth a microsecond of waking and waiting for threads.
+WORTHWHILE = 1 << 19
+
+
+def split_tiles(func: Any) -> Any | None:
+    """A scheduled PrimFunc with two more parameters, part and parts (int64), that does one part of the work.
+
+    Of the outermost loop over tiles a part does its share of the iterations; whatever follows it (a last tile with
+    padding) the last part does. None for kernels whose tiles depend on each other, or that are too small.
+    """
+    from tvm import tirx
+    from tvm.s_tir import SBlock, SBlockRealize
+
+    from irnn_tvm.relay_ops.kernel import INDEPENDENT_ATTR, MACS_ATTR
+
+    if INDEPENDENT_ATTR not in func.attrs or int(func.attrs[MACS_ATTR]) < WORTHWHILE:
+        return None
+    part, parts = tirx.Var("part", "int64"), tirx.Var("parts", "int64")
+    root = func.body.block
+    stages = root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body]
+    loop, *rest = stages
+    if not isinstance(loop, tirx.For) or not isinstance(loop.extent, tirx.IntImm) or int(loop.extent) < 2:
+        return None
+    dtype, extent = str(loop.loop_var.ty.dtype), tirx.const(int(loop.extent), "int64")
+
+    def bound(number: Any) -> Any:
+        return tirx.Cast(dtype, tirx.truncdiv(extent * number, parts))
+
+    begin = bound(part)
+    share = tirx.For(
+        loop.loop_var,
+        begin,
+        bound(part + 1) - begin,
+        loop.kind,
+        loop.body,
+        loop.thread_binding,
+        loop.annotations,
+    )
+    last = [tirx.IfThenElse(tirx.EQ(part + 1, parts), stage, None) for stage in rest]
+    block = SBlock(
+        root.iter_vars, root.reads, root.writes, root.name_hint, tirx.SeqStmt([share, *last]) if last else share,
+        root.init, root.alloc_buffers, root.match_buffers, root.annotations,
+    )  # fmt: skip
+    body = SBlockRealize(func.body.iter_values, func.body.predicate, block)
+    return tirx.PrimFunc([*func.params, part, parts], body, func.ret_type, func.attrs)
