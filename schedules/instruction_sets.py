@@ -7,8 +7,9 @@ from .avx2 import AVX2
 from .instruction_set import InstructionSet, lowering_for
 from .neon import NEON
 from .neon_dotprod import NEON_DOTPROD
+from .neon_i8mm import NEON_I8MM
 
-INSTRUCTION_SETS = {isa.name: isa for isa in (ARMV7_NEON, AVX2, NEON, NEON_DOTPROD)}
+INSTRUCTION_SETS = {isa.name: isa for isa in (ARMV7_NEON, AVX2, NEON, NEON_DOTPROD, NEON_I8MM)}
 
 __all__ = ["INSTRUCTION_SETS", "get", "lowering_for"]
 

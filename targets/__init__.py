@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from irnn_tvm.errors import UnknownTargetError
-from irnn_tvm.targets import arm, arm_a53, armv7, c, cortex_m4, cortex_m7, cortex_m55, host
+from irnn_tvm.targets import arm, arm_a53, arm_i8mm, armv7, c, cortex_m4, cortex_m7, cortex_m55, host
 from irnn_tvm.targets.base import Emulator, Target
 
-_MODULES = (host, arm, arm_a53, armv7, cortex_m4, cortex_m7, cortex_m55, c)
+_MODULES = (host, arm, arm_i8mm, arm_a53, armv7, cortex_m4, cortex_m7, cortex_m55, c)
 
 TARGETS: Mapping[str, Target] = MappingProxyType({module.TARGET.name: module.TARGET for module in _MODULES})
 

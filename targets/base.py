@@ -23,9 +23,13 @@ _HOST_SIMD_FLAGS = frozenset(
 # What `native` stands for: the first whose flags this machine has.
 _HOST_SIMD = (
     ("avx2", frozenset({"avx2"})),
+    ("neon-i8mm", frozenset({"asimd", "asimddp", "i8mm"})),
     ("neon-dotprod", frozenset({"asimd", "asimddp"})),
     ("neon", frozenset({"asimd"})),
 )
+
+# Features that kernels for these need, for a CPU whose name LLVM does not know: it takes that for one without them.
+_HOST_FEATURES = {"neon-i8mm": ("+dotprod", "+i8mm"), "neon-dotprod": ("+dotprod",)}
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ class Target:
             from tvm.target import codegen
 
             target["mcpu"] = str(codegen.llvm_get_system_cpu())
+            features = _HOST_FEATURES.get(self.simd() or "")
+            if features:
+                target["mattr"] = list(features)
         return target
 
     def simd(self) -> str | None:
