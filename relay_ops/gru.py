@@ -24,6 +24,7 @@ from .registry import attr, constant, define, shape_of, tensor
 from .registry import call as irnn_call
 from .scan import emit_scan
 from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
+from .vectors import Vectors
 
 GATES = 3
 Expr = Any
@@ -46,7 +47,7 @@ def legalize(bb: Any, call: Any) -> Any:
     reset_after = bool(attr(call, "reset_after"))
     tile = None
     if reset_after:
-        tile = tiling(GATES, hidden, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
+        tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
     if tile is not None:
         func, packed = build_tiles(layer, tile), pack_tiles(arrays, tile)
     elif reset_after:
@@ -244,7 +245,7 @@ def build_reset_after(layer: Layer) -> Any:
 
 def build_tiles(layer: Layer, tile: Tiling) -> Any:
     """`build_reset_after` with a tile of units at a time, on what input_products.py made of x."""
-    batch, hidden, size, many = layer.batch, layer.hidden, tile.width, tile.accumulators
+    batch, hidden, size = layer.batch, layer.hidden, tile.width
     row, lanes, state_type = (
         tile.isa.table_row(layer.pieces),
         Lanes(tile.lanes, tile.isa),
@@ -255,7 +256,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
         h8 = k.arg("h8", (batch, hidden), "int8")
         h = k.arg("h", (batch, hidden), state_type)
         w = k.arg("w", tile.weight_shape(hidden), "int8")
-        bias_h = k.arg("bias_h", (tile.count, many), "int32")
+        bias_h = k.arg("bias_h", tile.start_shape, "int32")
         m_ih = k.arg("mult_ih", (tile.count, size), "int32")
         m_hh = k.arg("mult_hh", (tile.count, size), "int32")
         tables = k.arg("tables", (GATES, 3, row), "int16")
@@ -274,7 +275,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
             act = T.sblock_alloc_buffer((4, tile.lanes), "int32")
             scratch = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid, state_type)
-            vectors = h8, [(vb,) for vb in rows]
+            vectors = Vectors(h8, [(vb,) for vb in rows])
             sum_products(f"h{name}", product, vj, vectors, sums)
             for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
                 with T.sblock(f"update{name}_{number}"):

@@ -18,6 +18,7 @@ from .lanes import Lanes
 from .matvec import dot_rows
 from .registry import attr, constant, define, shape_of, tensor
 from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
+from .vectors import Vectors
 
 ROWS = 4
 
@@ -36,7 +37,7 @@ def legalize(bb: Any, call: Any) -> Any:
     arrays = [
         constant(a, bb, f"irnn.linear {what}") for a, what in ((w, "w"), (bias, "bias"), (mult, "mult"))
     ]
-    tile = None if shared(arrays[0]) else tiling(1, n, (arrays[0],))
+    tile = None if shared(arrays[0]) else tiling(1, n, m, (arrays[0],))
     if tile is None:
         func, args = build(m, n, depth, shift, out_zp, bits), [w, bias, mult]
     else:
@@ -52,11 +53,11 @@ def legalize(bb: Any, call: Any) -> Any:
 
 def build_tiles(tile: Tiling, m: Any, depth: int, shift: int, out_zp: int, bits: int, fits: bool) -> Any:
     """`build` with a tile of rows at a time. fits: see `fixed_point.within_int32`."""
-    n, many, lanes = tile.rows, tile.accumulators, Lanes(tile.lanes, tile.isa)
+    n, lanes = tile.rows, Lanes(tile.lanes, tile.isa)
     with kernel("linear", "matvec", {MACS_ATTR: n * depth, INDEPENDENT_ATTR: 1}) as k:
         x = k.arg("x", (m, depth), "int8")
         w = k.arg("w", tile.weight_shape(depth), "int8")
-        bias = k.arg("bias", (tile.count, many), "int32")
+        bias = k.arg("bias", tile.start_shape, "int32")
         mult = k.arg("mult", (tile.count, tile.lanes), "int32")
         y = k.arg("y", (m, n), f"int{bits}")
 
@@ -71,7 +72,7 @@ def build_tiles(tile: Tiling, m: Any, depth: int, shift: int, out_zp: int, bits:
             sums = local_sums(tile, len(these))
             scratch = lanes.sums()
             state = TileState(tile, valid, f"int{bits}")
-            vectors = x, [(vi,) for vi in these]
+            vectors = Vectors(x, [(vi,) for vi in these])
             sum_products(f"rows{name}", product, vj, vectors, sums)
             for number, (vi, (total, _)) in enumerate(zip(these, sums, strict=True)):
                 with T.sblock(f"store{name}_{number}"):

@@ -21,6 +21,7 @@ from .recurrent_layer import RecurrentLayer
 from .registry import attr, constant, define, shape_of, tensor
 from .scan import emit_scan
 from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
+from .vectors import Vectors
 
 GATES = 4
 Expr = Any
@@ -50,7 +51,7 @@ def legalize(bb: Any, call: Any) -> Any:
     arrays = {n: constant(a, bb, f"irnn.lstm {n}") for a, n in zip(call.args[3:9], names, strict=True)}
     batch, hidden = (int(d) for d in shape_of(h0))
     layer = Layer(call, batch, int(shape_of(x)[2]), hidden, arrays["tables"].shape[2], fits(call, arrays))
-    tile = tiling(GATES, hidden, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
+    tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
     packed = pack_rows(arrays) if tile is None else pack_tiles(arrays, tile)
     outs = emit_scan(
         bb,
@@ -214,7 +215,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
             act = T.sblock_alloc_buffer((GATES + 1, tile.lanes), "int16")
             scratch = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid, layer.cell)
-            vectors = h, [(vb,) for vb in rows]
+            vectors = Vectors(h, [(vb,) for vb in rows])
             sum_products(f"h{name}", product, vj, vectors, sums)
             for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
                 with T.sblock(f"update{name}_{number}"):

@@ -20,6 +20,7 @@ from .matvec import dot_rows
 from .registry import attr, constant, define, optional_arguments, shape_of, tensor
 from .scan import emit_scan
 from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
+from .vectors import Vectors
 
 REQUIRED = ("x", "h0", "w_ih", "w_hh", "bias", "mult_ih", "mult_hh")
 OPTIONAL = ("table",)
@@ -39,7 +40,7 @@ def legalize(bb: Any, call: Any) -> Any:
     batch, hidden = (int(d) for d in shape_of(h0))
     width, table = int(shape_of(x)[2]), arrays.get("table")
     pieces = 0 if table is None else int(table.shape[1])
-    tile = tiling(1, hidden, (arrays["w_ih"], arrays["w_hh"]), table)
+    tile = tiling(1, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), table)
     if tile is None:
         func = build(call, batch, width, hidden, pieces)
         weights = np.ascontiguousarray(np.concatenate([arrays["w_ih"], arrays["w_hh"]], axis=1))
@@ -94,7 +95,7 @@ def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) ->
             sums = local_sums(tile, len(rows))
             scratch, wide = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid)
-            vectors = h, [(vb,) for vb in rows]
+            vectors = Vectors(h, [(vb,) for vb in rows])
             sum_products(f"h{name}", product, vj, vectors, sums)
             for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
                 with T.sblock(f"update{name}_{number}"):

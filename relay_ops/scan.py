@@ -6,7 +6,8 @@ buffers; irnn_tvm/compiler writes that loop around the compiled step.
 
 Step parameters:   x_t, y_prev, carries in..., constants..., y_t, carries out..., scratch...
 Call arguments:    x [T, ...], y0, carries0..., constants..., constants of the inputs...
-Call results:      y [T, ...], (last y when `last_y`), carriesT..., one spare buffer per carry, scratch..., (inputs)
+Call results:      y [T, ...], (last y when `last_y`), carriesT..., one spare buffer per carry, scratch..., (inputs,
+                   scratch of the inputs...)
 
 With inputs, the step gets a row of what another kernel makes of AHEAD rows of x instead of a row of x itself.
 """
@@ -26,12 +27,13 @@ AHEAD = 16
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is made of x ahead of the steps: the PrimFunc (rows of x, constants..., rows of the result), its constants,
-    and the type of its result for AHEAD time steps."""
+    """What is made of x ahead of the steps: the PrimFunc (rows of x, constants..., rows of the result, scratch...), its
+    constants, and the types of its result for AHEAD time steps and of its scratch."""
 
     func: Any
     constants: list[Any]
     result: Any
+    scratch: list[Any]
 
 
 def emit_scan(
@@ -59,7 +61,12 @@ def emit_scan(
     }
     if inputs is not None:
         prepare = bb.add_func(inputs.func, f"{name}_inputs")
-        attrs |= {"inputs": prepare.name_hint, "ahead": AHEAD, "input_constants": len(inputs.constants)}
+        attrs |= {
+            "inputs": prepare.name_hint,
+            "ahead": AHEAD,
+            "input_constants": len(inputs.constants),
+            "input_scratch": len(inputs.scratch),
+        }
     gv = bb.add_func(func.with_attr(SCAN_ATTR, attrs), name)
     carry_types = [relax.TensorType(c.ty.shape, c.ty.dtype) for c in carries]
     outs = [y_type]
@@ -68,7 +75,7 @@ def emit_scan(
     outs += [*carry_types, *carry_types, *scratch]
     args = [x, y0, *carries, *constants]
     if inputs is not None:
-        outs.append(inputs.result)
+        outs += [inputs.result, *inputs.scratch]
         args += inputs.constants
     result = bb.emit(relax.call_dps_packed(gv.name_hint, relax.Tuple(args), outs))
     visible = 1 + int(last_y) + len(carries)

@@ -7,7 +7,7 @@ zeros to whole tiles, and depth to whole groups.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,11 @@ from tvm.tirx.script import builder as T
 from irnn_tvm.schedules.instruction_set import InstructionSet, current
 
 from .lanes import Lanes, short_pieces
+from .vectors import Vectors
 
 Expr = Any
 BLOCK_PREFIX, LOOP_PREFIX = "tile", "tile_loop"
+UNROLL_ATTR = "irnn.unroll"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,12 @@ class Tiling:
     gates: int
     rows: int
     lanes: int
+
+    def for_vectors(self, count: Expr) -> Tiling:
+        """The same tiles for products with `count` activation vectors at a time."""
+        isa = current()
+        assert isa is not None
+        return replace(self, isa=isa.for_vectors(count))
 
     @property
     def full(self) -> int:
@@ -97,11 +105,13 @@ class Tiling:
         return np.ascontiguousarray(shaped.transpose(1, 0, 2)).reshape(self.count, self.width)
 
     def pack_start(self, bias: np.ndarray) -> np.ndarray:
-        """[gates * rows] -> [tiles, accumulators]: what the sums start with."""
-        packed = self.pack(bias)
-        spread = np.zeros((*packed.shape, self.isa.spread), bias.dtype)
-        spread[..., 0] = packed
-        return spread.reshape(self.count, self.accumulators)
+        """[gates * rows] -> start_shape: what the sums start with."""
+        return self.isa.pack_start(self.pack(bias))
+
+    @property
+    def start_shape(self) -> tuple[int, int]:
+        """Shape of what `pack_start` returns."""
+        return self.count, self.isa.pack_start(np.zeros(self.width, np.int32)).size
 
     @property
     def accumulators(self) -> int:
@@ -121,15 +131,16 @@ class Tiling:
 
 
 def tiling(
-    gates: int, rows: int, weights: Sequence[np.ndarray], tables: np.ndarray | None = None
+    gates: int, rows: int, vectors: Expr, weights: Sequence[np.ndarray], tables: np.ndarray | None = None
 ) -> Tiling | None:
-    """Tiles for the instruction set that lowering is for, or None where there is none or it cannot be exact."""
+    """Tiles for products with `vectors` activation vectors at a time with the instruction set that lowering is for, or
+    None where there is none or it cannot be exact."""
     isa = current()
     if isa is None or any(int(w.min(initial=0)) < isa.lowest_weight for w in weights):
         return None
     if tables is not None and (tables.shape[-1] > isa.most_pieces or not short_pieces(tables)):
         return None
-    return Tiling(isa, gates, rows, isa.lanes(rows, gates))
+    return Tiling(isa, gates, rows, isa.lanes(rows, gates)).for_vectors(vectors)
 
 
 def products_bound(w: np.ndarray, mult: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -152,58 +163,59 @@ class Product:
     def regions(self, number: Expr) -> list[Any]:
         """What tile `number` reads of the constants."""
         found = [self.tile.region(self.weights, number)]
-        return found if self.start is None else [*found, self.start[number, 0 : self.tile.accumulators]]
+        return found if self.start is None else [*found, self.start[number, 0 : self.tile.start_shape[1]]]
 
 
 def sum_products(
     name: str,
     product: Product,
     number: Expr,
-    vectors: tuple[Any, Sequence[tuple[Expr, ...]]],
+    vectors: Vectors,
     out: Sequence[tuple[Any, tuple[Expr, ...]]],
 ) -> None:
     """Products of the rows of tile `number` with some vectors, inside the current block.
 
-    vectors: int8 [..., depth] and the outer indices of each. out: for each an int32 buffer [..., gates * lanes] and the
+    out: for each of the vectors an int32 buffer [..., gates * lanes] and the
     outer indices there. Blocks of the loops are called tile_loop_<name>_<n>.
     """
     tile, isa = product.tile, product.tile.isa
-    many, words, spread = len(vectors[1]), isa.words, isa.spread
+    many, words, spread = len(vectors), isa.words, isa.spread
+    joined = -(-many // isa.joined)
     registers = tile.accumulators // tile.blocks // words
-    most = min(isa.shared if many > 1 else isa.alone, registers)
+    most = min(isa.registers(many), registers)
     part = next(n for n in range(most, 0, -1) if registers % n == 0 and n % spread == 0)
     negatives: list[Any] = []
     if isa.negatives:
-        for vector, outer in enumerate(vectors[1]):
-            negatives.append(_sum_negatives(f"{name}_{vector}", product, (vectors[0], outer)))
+        for vector, outer in enumerate(vectors.outer):
+            negatives.append(_sum_negatives(f"{name}_{vector}", product, (vectors.buffer, outer)))
     for step in range(tile.blocks * registers // part):
         block, offset = divmod(step * part, registers)
         label = f"{name}_{step}"
-        sums = _Sums(T.sblock_alloc_buffer((many, part * words), "int32"), part, offset)
+        sums = _Sums(T.sblock_alloc_buffer((joined, part * words), "int32"), part, offset)
         at = block * registers * words + offset * words
         with T.sblock(f"{BLOCK_PREFIX}_start_{label}"):
             start, corrections = product.start, (number * tile.blocks + block, 0)
             first = offset * isa.register_bytes
-            regions = [] if start is None else [start[number, at : at + part * words]]
+            regions = [] if start is None else [start[number, 0 : tile.start_shape[1]]]
             if tile.corrected:
                 regions.append(
                     product.weights[(*corrections, slice(first, first + part * isa.register_bytes))]
                 )
             T.reads(*regions, *(total[0] for total in negatives))
-            T.writes(sums.acc[0:many, 0 : part * words])
+            T.writes(sums.acc[0:joined, 0 : part * words])
             for lane in range(0, part * words, words):
                 value = T.Broadcast(T.int32(0), words)
                 if tile.corrected:
                     these = T.Ramp(first + 4 * lane, 1, isa.register_bytes)
                     value = T.reinterpret(f"int32x{words}", product.weights[(*corrections, these)])
                 if start is not None:
-                    value = start[number, T.Ramp(at + lane, 1, words)] + value
-                for vector in range(many):
-                    begin = value + T.Broadcast(negatives[vector][0], words) if negatives else value
-                    T.buffer_store(sums.acc, begin, [vector, T.Ramp(lane, 1, words)])
+                    value = isa.load_start(start, number, at + lane) + value
+                for row in range(joined):
+                    begin = value + T.Broadcast(negatives[row][0], words) if negatives else value
+                    T.buffer_store(sums.acc, begin, [row, T.Ramp(lane, 1, words)])
         _sum_part(label, product, number * tile.blocks + block, vectors, sums)
         with T.sblock(f"{BLOCK_PREFIX}_sum_{label}"):
-            T.reads(sums.acc[0:many, 0 : part * words])
+            T.reads(sums.acc[0:joined, 0 : part * words])
             places = [(lane, (at + lane) // spread) for lane in range(0, part * words, words * spread)]
             T.writes(
                 *(
@@ -212,7 +224,9 @@ def sum_products(
                     for _, place in places
                 )
             )
-            for vector, (buffer, outer) in enumerate(out):
+            # Of joined vectors the last one first: what the first takes may then overwrite the accumulators.
+            for vector in sorted(range(many), key=lambda n: (n // isa.joined, -n)):
+                buffer, outer = out[vector]
                 for lane, place in places:
                     value = isa.gather(sums.acc, vector, lane)
                     T.buffer_store(buffer, value, [*outer, T.Ramp(place, 1, words)])
@@ -233,20 +247,18 @@ def _sum_negatives(name: str, product: Product, vector: tuple[Any, tuple[Expr, .
 
 @dataclass(frozen=True)
 class _Sums:
-    """int32 [vectors, accumulators] for `registers` registers of a block's weights, from register `offset` on."""
+    """int32 [vectors / joined, accumulators] for `registers` registers of a block's weights, from register `offset`
+    on."""
 
     acc: Any
     registers: int
     offset: int
 
 
-def _sum_part(
-    name: str, product: Product, number: Expr, vectors: tuple[Any, Sequence[tuple[Expr, ...]]], sums: _Sums
-) -> None:
+def _sum_part(name: str, product: Product, number: Expr, vectors: Vectors, sums: _Sums) -> None:
     """Adds the products of one block of weights to its accumulators."""
     isa, w, before = product.tile.isa, product.weights, product.tile.corrected
-    x, rows = vectors
-    groups, partial = divmod(product.depth, isa.group)
+    groups, partial = vectors.groups(isa, product.depth)
     size = sums.registers * isa.register_bytes
     begin = sums.offset * isa.register_bytes
 
@@ -254,82 +266,83 @@ def _sum_part(
         for register in range(sums.registers):
             place = T.Ramp(begin + register * isa.register_bytes, 1, isa.register_bytes)
             loaded = [w[number, before + group + i, place] for i in range(many)]
-            for vector, activations in enumerate(operands):
-                isa.dot(sums.acc, (vector, register * isa.words), loaded, activations)
+            for row, activations in enumerate(operands):
+                isa.dot(sums.acc, (row, register * isa.words), loaded, activations)
 
     def regions(group: Expr, many: Expr, elements: Expr) -> None:
-        first = group * isa.group
-        everything = sums.acc[0 : len(rows), 0 : sums.registers * isa.words]
-        activations = [x[(*outer, slice(first, first + elements))] for outer in rows]
+        everything = sums.acc[0 : sums.acc.shape[0], 0 : sums.registers * isa.words]
+        activations = vectors.region(isa, group, elements)
         taken = w[number, before + group : before + group + many, begin : begin + size]
         T.reads(everything, *activations, taken)
         T.writes(everything)
-
-    def loads(group: Expr, many: int) -> list[list[Expr]]:
-        return [isa.load_activations(x, (*outer, group * isa.group), many) for outer in rows]
 
     loops, single = divmod(groups, isa.steps)
     if loops:
         with T.serial(loops) as i:
             with T.sblock(f"{LOOP_PREFIX}_{name}"):
                 first = T.axis.reduce(loops, i) * isa.steps
+                T.sblock_attr({UNROLL_ATTR: isa.unroll})
                 regions(first, isa.steps, isa.steps * isa.group)
-                multiply(first, isa.steps, loads(first, isa.steps))
+                multiply(first, isa.steps, vectors.load(isa, first, isa.steps))
     if single or partial:
         first = loops * isa.steps
-        if partial:
-            tail = T.sblock_alloc_buffer((len(rows), isa.group), "int8")
         with T.sblock(f"{BLOCK_PREFIX}_rest_{name}"):
-            regions(first, single + (1 if partial else 0), product.depth - first * isa.group)
+            regions(first, single + (1 if partial else 0), single * isa.group + partial)
             for group in range(first, groups):
-                multiply(group, 1, loads(group, 1))
+                multiply(group, 1, vectors.load(isa, group, 1))
             if partial:
-                zeros = T.Broadcast(T.int8(0), isa.group)
-                for n, outer in enumerate(rows):
-                    T.buffer_store(tail, zeros, [n, T.Ramp(0, 1, isa.group)])
-                    for i in range(partial):
-                        T.buffer_store(tail, x[(*outer, groups * isa.group + i)], [n, i])
-                operands = [isa.load_activations(tail, (n, 0), 1) for n in range(len(rows))]
-                multiply(groups, 1, operands)
+                multiply(groups, 1, vectors.load_rest(isa, groups, partial))
 
 
-def for_each_tile(tile: Tiling, count: Expr, unit: Callable[[str, list[Expr], Expr, int], None]) -> None:
+def for_each_tile(
+    tile: Tiling,
+    count: Expr,
+    unit: Callable[[str, list[Expr], Expr, int], None],
+    at_a_time: int | None = None,
+) -> None:
     """Blocks over all tiles and `count` vectors, several vectors at a time, so that they share a tile's weights.
 
     unit: a suffix for names, the vectors, the tile, and how many of its rows are no padding; it states its regions.
+    at_a_time: most vectors of a unit; None: as many as the instruction set likes.
     """
-    at_a_time = tile.isa.vectors
+    sizes = (at_a_time or tile.isa.vectors, tile.isa.joined, 1)
     if tile.full:
         with T.serial(tile.full) as j:
-            _in_vectors(
-                count, at_a_time, tile.full, j, lambda name, rows, vj: unit(name, rows, vj, tile.lanes)
-            )
+            _in_vectors(count, sizes, tile.full, j, lambda name, rows, vj: unit(name, rows, vj, tile.lanes))
     if tile.rest:
         last = T.int32(tile.full)
-        _in_vectors(
-            count, at_a_time, 0, last, lambda name, rows, vj: unit(f"{name}_last", rows, vj, tile.rest)
-        )
+        _in_vectors(count, sizes, 0, last, lambda name, rows, vj: unit(f"{name}_last", rows, vj, tile.rest))
 
 
 def _in_vectors(
-    count: Expr, at_a_time: int, extent: int, j: Expr, emit: Callable[[str, list[Expr], Expr], None]
+    count: Expr,
+    sizes: Sequence[int],
+    extent: int,
+    j: Expr,
+    emit: Callable[[str, list[Expr], Expr], None],
 ) -> None:
-    """`emit` for several vectors together, then for the rest singly. extent: of j, 0 where it is a constant."""
-    known = isinstance(count, int | tirx.IntImm)
-    together = min(at_a_time, int(count)) if known else at_a_time
+    """`emit` for as many vectors together as the first of the sizes says, then for the rest by the others.
 
-    def loop(name: str, extent_of_rows: Expr, size: int, begin: Expr) -> None:
-        with T.serial(extent_of_rows) as i:
+    extent: of j, 0 where it is a constant.
+    """
+    known = isinstance(count, int | tirx.IntImm)
+    if known:
+        sizes = [min(size, int(count)) for size in sizes]
+
+    def loop(name: str, units: Expr, size: int, begin: Expr) -> None:
+        with T.serial(units) as i:
             with T.sblock(f"unit{name}" if extent else f"unit{name}_last"):
-                vi = T.axis.spatial(extent_of_rows, i)
+                vi = T.axis.spatial(units, i)
                 vj = T.axis.spatial(extent, j) if extent else j
                 emit(name, [vi * size + begin + n for n in range(size)], vj)
 
-    if together > 1:
-        loop(f"_{together}", count // together, together, 0)
-    rest = count % together if together > 1 else count
-    if not (known and int(rest) == 0):
-        loop("", rest, 1, count - rest if together > 1 else 0)
+    left, begin = count, 0
+    for size in dict.fromkeys(sizes):
+        units = left // size if size > 1 else left
+        if not (known and int(units) == 0):
+            loop(f"_{size}" if size > 1 else "", units, size, begin)
+        left = left % size
+        begin = count - left
 
 
 def local_sums(tile: Tiling, many: int) -> list[tuple[Any, tuple[Expr, ...]]]:

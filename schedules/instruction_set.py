@@ -29,6 +29,9 @@ class InstructionSet(ABC):
       whose weights lie together.
     - group: activations that a row multiplies at a time. steps: groups that `dot` takes at a time (it takes one, too).
       unroll: how many of such steps a loop's body has. spread: accumulators per row, which `gather` adds up.
+    - joined: activation vectors that `dot` multiplies at a time; their sums lie in the same accumulators, `spread` per
+      row, from which `gather` takes those of one vector. stored: how many vectors share the loads of weights where they
+      have been joined beforehand (relay_ops/vectors.py); 0: that gains nothing.
     - alone: registers of weights whose sums are kept at a time for one activation vector. vectors: how many vectors
       share the loads of weights where there are several, with sums for `shared` registers each.
     - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
@@ -45,6 +48,8 @@ class InstructionSet(ABC):
     steps: int = 1
     unroll: int = 1
     spread: int = 1
+    joined: int = 1
+    stored: int = 0
     alone: int = 64
     vectors: int = 4
     shared: int = 4
@@ -69,9 +74,34 @@ class InstructionSet(ABC):
         fewest = min(padded.values())
         return next(lanes for lanes in padded if padded[lanes] <= 1.04 * fewest)
 
+    def for_vectors(self, count: Expr) -> InstructionSet:
+        """The set for products of weights with `count` activation vectors at a time, with the same tiles. Where the
+        number is not known at build time, there may be several."""
+        del count
+        return self
+
+    def registers(self, vectors: int) -> int:
+        """Most registers of weights whose sums are kept at a time for some vectors."""
+        return self.alone if vectors == 1 else self.shared
+
     @abstractmethod
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
         """Operands of `dot` for `groups` groups of int8 [..., depth], from an index on."""
+
+    def load_joined(self, x: Any, indices: Sequence[Sequence[Expr]], groups: int) -> list[Expr]:
+        """The same for up to `joined` vectors of int8 [..., depth], each from an index on."""
+        [index] = indices
+        return self.load_activations(x, index, groups)
+
+    def pack_start(self, values: np.ndarray) -> np.ndarray:
+        """[..., rows] -> [..., any size]: what sums start with, as `load_start` reads it."""
+        spread = np.zeros((*values.shape, self.spread), values.dtype)
+        spread[..., 0] = values
+        return spread.reshape(*values.shape[:-1], -1)
+
+    def load_start(self, start: Any, tile: Expr, at: int) -> Expr:
+        """What the `words` accumulators from `at` on start with, of int32 [tiles, packed]."""
+        return start[tile, T.Ramp(at, 1, self.words)]
 
     @abstractmethod
     def dot(
@@ -79,7 +109,8 @@ class InstructionSet(ABC):
     ) -> None:
         """acc[at ...] += weights * activations for one register of weights per group.
 
-        acc: int32 local buffer [vectors, accumulators]; at: the first of the `words` accumulators of these rows.
+        acc: int32 local buffer [vectors / joined, accumulators]; at: the first of the `words` accumulators of these
+        rows.
         """
 
     def sum_negatives(self, x: Any, index: Sequence[Expr], depth: int, scratch: Any) -> Expr:
@@ -89,9 +120,9 @@ class InstructionSet(ABC):
         """
         raise NotImplementedError(f"{self.name} starts its sums without negatives")
 
-    def gather(self, acc: Any, row: int, at: int) -> Expr:
-        """int32 sums of `words` rows, whose accumulators start at acc[row, at]."""
-        return acc[row, T.Ramp(at, 1, self.words)]
+    def gather(self, acc: Any, vector: int, at: int) -> Expr:
+        """int32 sums of `words` rows of a vector, whose accumulators start at acc[vector / joined, at]."""
+        return acc[vector, T.Ramp(at, 1, self.words)]
 
     @abstractmethod
     def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:

@@ -9,8 +9,10 @@ from .avx_vnni import AVX_VNNI
 from .instruction_set import InstructionSet, lowering_for
 from .neon import NEON
 from .neon_dotprod import NEON_DOTPROD
+from .neon_i8mm import NEON_I8MM
 
-INSTRUCTION_SETS = {isa.name: isa for isa in (ARMV7_NEON, AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD)}
+_ALL = (ARMV7_NEON, AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON_I8MM)
+INSTRUCTION_SETS = {isa.name: isa for isa in _ALL}
 
 __all__ = ["INSTRUCTION_SETS", "get", "lowering_for"]
 

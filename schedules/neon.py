@@ -44,8 +44,8 @@ class Neon(InstructionSet):
             )
             T.buffer_store(acc, self.add_pairs(acc[row, place], low + high), [row, place])
 
-    def gather(self, acc: Any, row: int, at: int) -> Expr:
-        rows = [acc[row, T.Ramp(at + 4 * n, 1, 4)] for n in range(4)]
+    def gather(self, acc: Any, vector: int, at: int) -> Expr:
+        rows = [acc[vector, T.Ramp(at + 4 * n, 1, 4)] for n in range(4)]
         return self.neighbours(self.neighbours(rows[0], rows[1]), self.neighbours(rows[2], rows[3]))
 
     def add_pairs(self, total: Expr, products: Expr) -> Expr:

@@ -40,8 +40,8 @@ class NeonDotprod(Neon):
             total = intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", total, w, x)
         T.buffer_store(acc, total, [row, place])
 
-    def gather(self, acc: Any, row: int, at: int) -> Expr:
-        return acc[row, T.Ramp(at, 1, 4)]
+    def gather(self, acc: Any, vector: int, at: int) -> Expr:
+        return acc[vector, T.Ramp(at, 1, 4)]
 
 
 NEON_DOTPROD = NeonDotprod()

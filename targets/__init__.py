@@ -13,6 +13,7 @@ from irnn_tvm.errors import UnknownTargetError
 from irnn_tvm.targets import (
     arm,
     arm_a53,
+    arm_i8mm,
     armv7,
     c,
     cortex_m4,
@@ -26,7 +27,7 @@ from irnn_tvm.targets import (
 from irnn_tvm.targets.base import Emulator, Target
 
 _X86 = (x86_avx2, x86_avx_vnni, x86_avx512_vnni)
-_MODULES = (host, arm, arm_a53, armv7, *_X86, cortex_m4, cortex_m7, cortex_m55, c)
+_MODULES = (host, arm, arm_i8mm, arm_a53, armv7, *_X86, cortex_m4, cortex_m7, cortex_m55, c)
 
 TARGETS: Mapping[str, Target] = MappingProxyType({module.TARGET.name: module.TARGET for module in _MODULES})
 

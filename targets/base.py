@@ -25,6 +25,7 @@ _HOST_SIMD = (
     ("avx512-vnni", frozenset({"avx512_vnni", "avx512bw", "avx512vl", "avx512dq"})),
     ("avx-vnni", frozenset({"avx_vnni", "avx2"})),
     ("avx2", frozenset({"avx2"})),
+    ("neon-i8mm", frozenset({"asimd", "asimddp", "i8mm"})),
     ("neon-dotprod", frozenset({"asimd", "asimddp"})),
     ("neon", frozenset({"asimd"})),
 )
@@ -95,9 +96,12 @@ class Target:
         return next((name for name, needed in _HOST_SIMD if needed <= flags), None)
 
     def _attributes(self) -> list[str]:
-        """LLVM's names of what the kernels of `native` need on x86."""
+        """LLVM's names of what the kernels of `native` need."""
+        names = {"asimddp": "dotprod", "i8mm": "i8mm", "avx512_vnni": "avx512vnni", "avx_vnni": "avxvnni"}
         needed = dict(_HOST_SIMD).get(self.simd() or "", frozenset())
-        return sorted("+" + flag.replace("_vnni", "vnni") for flag in needed if flag.startswith("avx"))
+        return sorted(
+            "+" + names.get(flag, flag) for flag in needed if flag in names or flag.startswith("avx")
+        )
 
     @property
     def is_bare_metal(self) -> bool:

@@ -14,6 +14,7 @@ from elftools.elf.sections import Section, SymbolTableSection
 # For the disassembler: what the target's code may hold beyond what the file's own attributes say.
 _OBJDUMP = {
     "arm": ("--mcpu=cortex-a76",),
+    "arm-i8mm": ("--mcpu=cortex-a76", "--mattr=+i8mm"),
     "arm-a53": ("--mcpu=cortex-a53",),
     "armv7": ("--mcpu=cortex-a7",),
     "cortex-m4": ("--mcpu=cortex-m4",),
@@ -31,7 +32,7 @@ _AARCH64_FLOAT = re.compile(r"f(?!mov|neg)\w+|[su]cvtf|bf(dot|mmla|cvt\w*|mlal\w
 _ARM_FLOAT = re.compile(r"(?!v?mov|vins)\w+(\.\w+)*\.f(16|32|64)\b.*|vcvt\w*(\.\w+)*")
 FLOAT = {
     "x86-avx512-vnni": _X86_FLOAT,
-    **dict.fromkeys(("arm", "arm-a53"), _AARCH64_FLOAT),
+    **dict.fromkeys(("arm", "arm-i8mm", "arm-a53"), _AARCH64_FLOAT),
     **dict.fromkeys(("armv7", "cortex-m4", "cortex-m7", "cortex-m55"), _ARM_FLOAT),
 }
 

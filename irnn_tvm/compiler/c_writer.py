@@ -143,7 +143,9 @@ class CWriter:
         ahead = scan.get("input_constants", 0)
         x, y0, carries, constants = values[0], values[1], values[2 : 2 + n], values[2 + n : 2 + n + m]
         prepared, outs = values[2 + n + m : 2 + n + m + ahead], values[2 + n + m + ahead :]
-        sums = outs.pop() if call.inputs else None
+        made = len(outs) - (1 + scan["input_scratch"] if call.inputs else 0)
+        outs, from_inputs = outs[:made], outs[made:]
+        sums = from_inputs[0] if from_inputs else None
         y, outs = outs[0], outs[1:]
         last_y = outs.pop(0) if scan["last_y"] else None
         finals, spares, scratch = outs[:n], outs[n : 2 * n], outs[2 * n :]
@@ -158,10 +160,9 @@ class CWriter:
         def prepare(first: str, count: str) -> str:
             """The call that works ahead: `count` steps from step `first` on."""
             assert call.inputs is not None
-            assert sums is not None
             start = self._pointer(x) if first == "0" else f"{self._pointer(x)} + (size_t){first} * {x_row}"
             rows = _product(x.shape[1:-1])
-            args = [start, *(self._pointer(v) for v in prepared), self._pointer(sums)]
+            args = [start, *(self._pointer(v) for v in (*prepared, *from_inputs))]
             return f"{self.kernels[call.inputs].callee}({', '.join(args)}, {count} * {rows});"
 
         if steps == 1:

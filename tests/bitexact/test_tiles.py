@@ -60,5 +60,7 @@ def test_tiles_compute_what_torch_does(
 
 
 def test_there_is_something_to_test() -> None:
-    assert {"arm", "arm-a53", "armv7", "x86-avx2", "x86-avx-vnni", "x86-avx512-vnni"} <= set(TILED)
+    assert {"arm", "arm-i8mm", "arm-a53", "armv7", "x86-avx2", "x86-avx-vnni", "x86-avx512-vnni"} <= set(
+        TILED
+    )
     assert set(TILE_BUNDLES) == {"tiles-lstm", "tiles-gru", "tiles-rnn", "tiles-linear"}

@@ -15,6 +15,9 @@ RECURRENT: dict[str, dict[str, object]] = {
     **{f"batch{b}": {"x": 7, "h": 20, "batch": b, "steps": 3} for b in (2, 4, 5, 9)},
     # Time steps that are prepared together, and those that are left.
     **{f"steps{t}": {"x": 5, "h": 8, "steps": t} for t in (4, 15, 16, 17, 35)},
+    # Several groups of their activations, with and without a rest.
+    **{f"steps{t}-x{x}": {"x": x, "h": 8, "steps": t} for t, x in ((16, 32), (27, 37))},
+    "steps9-x70-batch3": {"x": 70, "h": 8, "steps": 9, "batch": 3},
     "reverse35": {"x": 5, "h": 8, "steps": 35, "reverse": True},
     "reverse17-batch5": {"x": 5, "h": 12, "steps": 17, "batch": 5, "reverse": True},
     "gates8-h40": {"x": 9, "h": 40, "gate_bits": 8, "steps": 3},

@@ -36,6 +36,7 @@ HELPERS = re.compile(
 DOT_PRODUCTS = {
     "x86-avx512-vnni": r"vpdp(busd|wssd)|vpmaddwd",
     "arm": r"sdot",
+    "arm-i8mm": r"sdot|smmla",
     "arm-a53": r"s(mull|mlal)2?",
     "armv7": r"vmlal?\.[si]\d+",
     "cortex-m4": r"smla(d|bb)",
@@ -110,6 +111,13 @@ def test_default_schedule_reaches_the_instruction_set(
     used = {item.mnemonic for item in code if re.fullmatch(rf"tagger_k_{kernel}\d*", item.function)}
     assert used, f"no function of {kernel}"
     assert any(re.fullmatch(DOT_PRODUCTS[target], mnemonic) for mnemonic in used), sorted(used)
+
+
+def test_time_steps_share_matrix_instructions(library: Libraries, require_tool: Callable[[str], str]) -> None:
+    """smmla multiplies two vectors: it is for the products that are made for several time steps at a time."""
+    code = instructions(binary(library("tagger", "arm-i8mm")), "arm-i8mm", require_tool("llvm-objdump"))
+    used = {item.function for item in code if item.mnemonic == "smmla"}
+    assert {f"tagger_k_{kernel}_inputs" for kernel in ("lstm_step", "gru_step")} <= used
 
 
 class SameWeightsTwice(nn.Module):

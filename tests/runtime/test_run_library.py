@@ -11,7 +11,7 @@ from leaky import Build
 
 from irnn_tvm.runtime import load
 
-USER = ("arm", "arm-a53", "armv7")
+USER = ("arm", "arm-i8mm", "arm-a53", "armv7")
 BOARDS = ("cortex-m4", "cortex-m7", "cortex-m55")
 RUNNABLE = [
     "host",

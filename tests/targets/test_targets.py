@@ -13,7 +13,7 @@ from irnn_tvm import targets
 from irnn_tvm.errors import UnknownTargetError
 
 X86 = ("x86-avx2", "x86-avx-vnni", "x86-avx512-vnni")
-ALL = ("host", "arm", "arm-a53", "armv7", *X86, "cortex-m4", "cortex-m7", "cortex-m55", "c")
+ALL = ("host", "arm", "arm-i8mm", "arm-a53", "armv7", *X86, "cortex-m4", "cortex-m7", "cortex-m55", "c")
 
 
 def test_names() -> None:
@@ -51,6 +51,25 @@ def test_targets_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         target.tvm["mcpu"] = "x"  # type: ignore[index]
     assert len({targets.get(name) for name in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize(
+    ("flags", "instruction_set", "features"),
+    [
+        ("fp asimd", "neon", None),
+        ("fp asimd asimddp", "neon-dotprod", ["+dotprod"]),
+        ("fp asimd asimddp sve i8mm", "neon-i8mm", ["+dotprod", "+i8mm"]),
+        ("sse4_2 avx", None, None),
+    ],
+)
+def test_host_takes_the_best_instructions_there_are(
+    flags: str, instruction_set: str | None, features: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tvm")
+    monkeypatch.setattr("irnn_tvm.targets.base.cpu_flags", lambda: frozenset(flags.split()))
+    host = targets.get("host")
+    assert host.simd() == instruction_set
+    assert host.tvm_target.get("mattr") == features
 
 
 def test_import_is_light() -> None:

@@ -13,7 +13,7 @@ from irnn_tvm import targets
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.errors import BuildError, ToolNotFoundError
 
-SHARED = ("host", "arm", "arm-a53", "armv7")
+SHARED = ("host", "arm", "arm-i8mm", "arm-a53", "armv7")
 CODE = """
 #include <stdint.h>
 #include <string.h>
