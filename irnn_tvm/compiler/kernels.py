@@ -22,7 +22,8 @@ _PARAMETER = re.compile(r"(int(?:8|16|32|64)_t\*?) (\w+)")
 @dataclass(frozen=True)
 class Kernel:
     """One compiled function. symbol: C name; writes: for each pointer parameter, is it an output; dtypes of pointers;
-    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them."""
+    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them; family: what kind
+    of kernel it is (relay_ops/kernel.py)."""
 
     name: str
     symbol: str
@@ -33,6 +34,7 @@ class Kernel:
     sizes: tuple[tuple[int, int], ...]
     macs: int
     lowered: Any
+    family: str = ""
 
     def prototype(self, storage: str = "") -> str:
         """C declaration."""
@@ -62,6 +64,7 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
         sizes=tuple((position, axis) for _, position, axis in symbolic_sizes(func)),
         macs=int(func.attrs["irnn.macs"]) if "irnn.macs" in func.attrs else 0,
         lowered=lowered,
+        family=str(func.attrs["irnn.family"]) if "irnn.family" in func.attrs else "",
     )
 
 
