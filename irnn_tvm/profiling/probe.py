@@ -22,7 +22,7 @@ import numpy.typing as npt
 from irnn_tvm import targets
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.errors import BuildError, LoadError
-from irnn_tvm.profiling.elf_symbols import require, symbols
+from irnn_tvm.tuning.elf_symbols import require, symbols
 from irnn_tvm.runtime.library import Library
 from irnn_tvm.runtime.native import NativeEngine, address
 from irnn_tvm.runtime.streams import raise_for_code
