@@ -8,7 +8,6 @@ from typing import Any
 from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
-from .short_products import depth_of
 
 BLOCK_PREFIX = "dot"
 
@@ -29,7 +28,6 @@ def dot_rows(
     """
     w, w_at = weight
     x, x_at = vector
-    depth = depth_of(depth, 1)
     with T.grid(rows, depth) as (g, k):
         with T.sblock(f"{BLOCK_PREFIX}_{name}"):
             vg, vk = T.axis.spatial(rows, g), T.axis.reduce(depth, k)

@@ -17,7 +17,6 @@ from tvm.tirx.script import builder as T
 from irnn_tvm.schedules.instruction_set import InstructionSet, current
 
 from .lanes import Lanes, short_pieces
-from .short_products import depth_of
 
 Expr = Any
 BLOCK_PREFIX, LOOP_PREFIX = "tile", "tile_loop"
@@ -205,8 +204,7 @@ def _sum_part(
     """Adds the products of one block of weights to its accumulators."""
     isa, w = product.tile.isa, product.weights
     x, rows = vectors
-    depth = depth_of(product.depth, isa.group)
-    groups, partial = divmod(depth, isa.group)
+    groups, partial = divmod(product.depth, isa.group)
     size = sums.registers * isa.register_bytes
     begin = sums.offset * isa.register_bytes
 
@@ -239,7 +237,7 @@ def _sum_part(
         if partial:
             tail = T.sblock_alloc_buffer((len(rows), isa.group), "int8")
         with T.sblock(f"{BLOCK_PREFIX}_rest_{name}"):
-            regions(first, single + (1 if partial else 0), depth - first * isa.group)
+            regions(first, single + (1 if partial else 0), product.depth - first * isa.group)
             for group in range(first, groups):
                 multiply(group, 1, loads(group, 1))
             if partial:

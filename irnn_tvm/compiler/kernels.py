@@ -9,6 +9,7 @@ from typing import Any
 
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.lower_kernel import lower_kernel, scalar_parameters, symbolic_sizes, tensor_parameters
+from irnn_tvm.compiler.short_products import shortened
 from irnn_tvm.targets import Target
 
 # TVM prints its own headers first; nothing of them is needed.
@@ -22,8 +23,8 @@ _PARAMETER = re.compile(r"(int(?:8|16|32|64)_t\*?) (\w+)")
 @dataclass(frozen=True)
 class Kernel:
     """One compiled function. symbol: C name; writes: for each pointer parameter, is it an output; dtypes of pointers;
-    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them; family: what kind
-    of kernel it is (relay_ops/kernel.py)."""
+    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them; family: kind
+    of kernel (relay_ops/kernel.py)."""
 
     name: str
     symbol: str
@@ -54,6 +55,7 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
 
     scheduled, rule = schedule(func, target)
     lowered = lower_kernel(scheduled, symbol, tvm.target.Target(target.tvm_target))
+    family = str(func.attrs["irnn.family"]) if "irnn.family" in func.attrs else ""
     return Kernel(
         name=name,
         symbol=symbol,
@@ -63,8 +65,8 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target) -> Kernel:
         scalars=len(scalar_parameters(func)),
         sizes=tuple((position, axis) for _, position, axis in symbolic_sizes(func)),
         macs=int(func.attrs["irnn.macs"]) if "irnn.macs" in func.attrs else 0,
-        lowered=lowered,
-        family=str(func.attrs["irnn.family"]) if "irnn.family" in func.attrs else "",
+        lowered=shortened(lowered, family),
+        family=family,
     )
 
 

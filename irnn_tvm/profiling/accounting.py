@@ -16,18 +16,17 @@ class Work:
 
     executions: how often it runs; macs: int8 products; weight_bytes: constants that it reads, each once per execution
     (of an embedding's table the selected rows); activation_bytes: inputs, results, states and scratch, likewise;
-    weights: indices of the constants that it reads whole; left: of its products, the share that is left in a twin with
-    short products (twin.py).
+    weights: indices of the constants that it reads whole; schedule: which rule of schedules/ made it.
     """
 
     kernel: str
     family: str
+    schedule: str
     executions: int = 0
     macs: int = 0
     weight_bytes: int = 0
     activation_bytes: int = 0
     weights: set[int] = field(default_factory=set)
-    left: float = 0.0
 
 
 def work(report: Mapping[str, Any], steps: int) -> dict[str, Work]:
@@ -43,10 +42,8 @@ def work(report: Mapping[str, Any], steps: int) -> dict[str, Work]:
     schedules = {kernel["name"]: kernel["schedule"] for kernel in report["kernels"]}
     found: dict[str, Work] = {}
     for call in traffic["calls"]:
-        entry = found.setdefault(call["kernel"], Work(call["kernel"], call["family"]))
-        if schedules[call["kernel"]] == "tiles":
-            groups = [_groups(report["weights"][index]) for index in call["weights"]]
-            entry.left = max([entry.left, *(1 / count for count in groups if count)])
+        name = call["kernel"]
+        entry = found.setdefault(name, Work(name, call["family"], schedules[name]))
         entry.weights.update(call["weights"])
         for count in chunks(report, steps):
             executions, macs, each, moved = (
@@ -72,9 +69,3 @@ def chunks(report: Mapping[str, Any], steps: int) -> list[int]:
 def working_set(report: Mapping[str, Any], steps: int) -> list[int]:
     """Indices of the constants that a call reads whole."""
     return sorted(set().union(*(entry.weights for entry in work(report, steps).values())))
-
-
-def _groups(weight: Mapping[str, Any]) -> int:
-    """Groups of activations in packed weights (relay_ops/tiles.py: weight_shape), 0 for other constants."""
-    packed = weight["dtype"] == "int8" and len(weight["shape"]) == 3
-    return int(weight["shape"][1]) if packed else 0

@@ -123,7 +123,9 @@ def _bandwidth(stream: Any, arrays: Sequence[tuple[int, int]], seconds: float) -
     sizes = (ctypes.c_int64 * len(arrays))(*(size for _, size in arrays))
     stream.restype = ctypes.c_int64
     total = sum(size for _, size in arrays)
-    per_pass = best(lambda n: stream(pointers, sizes, ctypes.c_int32(len(arrays)), ctypes.c_int32(n)), seconds)
+    per_pass = best(
+        lambda n: stream(pointers, sizes, ctypes.c_int32(len(arrays)), ctypes.c_int32(n)), seconds
+    )
     return total / per_pass / 1e9
 
 

@@ -22,10 +22,10 @@ import numpy.typing as npt
 from irnn_tvm import targets
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.errors import BuildError, LoadError
-from irnn_tvm.tuning.elf_symbols import require, symbols
 from irnn_tvm.runtime.library import Library
 from irnn_tvm.runtime.native import NativeEngine, address
 from irnn_tvm.runtime.streams import raise_for_code
+from irnn_tvm.tuning.elf_symbols import require, symbols
 
 NATIVE = Path(__file__).parent / "native"
 _PROTOTYPE = re.compile(r"^extern void (\w+)\((.*)\);$", re.M)
@@ -79,7 +79,8 @@ class Probe:
             functions[index] = base + table[name].address
         self._memory = lib._memory()
         engine.execute(self._memory, [])
-        self._function = ctypes.cast(engine.step if self.single else engine._run, ctypes.c_void_p)
+        function: Any = engine.step if self.single else engine._run
+        self._function = ctypes.cast(function, ctypes.c_void_p)
         operation = lib._run_operation(tuple(inputs), None)
         self.outputs = list(operation.outputs)
         self._arrays = [*operation.inputs, *operation.outputs]
@@ -91,13 +92,13 @@ class Probe:
 
     def plain(self, calls: int) -> int:
         """Ticks of `calls` calls of the library as it is."""
-        return self._repeat(0, calls)
+        return self._repeat(False, calls)
 
     def timed(self, calls: int) -> Ticks:
         """The same with a clock around every kernel."""
         self._slots("irnn_ticks")[:] = 0
         self._slots("irnn_executions")[:] = 0
-        total = self._repeat(1, calls)
+        total = self._repeat(True, calls)
         ticks, executions = self._slots("irnn_ticks"), self._slots("irnn_executions")
         return Ticks(
             total,
@@ -105,11 +106,12 @@ class Probe:
             {name: int(executions[i]) for i, name in enumerate(self.kernels)},
         )
 
-    def empty(self, executions: int = 10_000) -> float:
-        """Ticks that a wrapper finds around a function that does nothing."""
+    def clock_cost(self, executions: int = 1000) -> tuple[float, float]:
+        """What a clock around a function that does nothing takes: ticks that it finds, and ticks in all."""
         self._slots("irnn_ticks")[:] = 0
-        self._dll.irnn_time_nothing(ctypes.c_int32(executions))
-        return float(self._slots("irnn_ticks")[-1]) / executions
+        self._dll.irnn_time_nothing.restype = ctypes.c_int64
+        total = self._dll.irnn_time_nothing(ctypes.c_int32(executions))
+        return float(self._slots("irnn_ticks")[-1]) / executions, total / executions
 
     def ticks_per_second(self, seconds: float = 0.05) -> float:
         """Rate of the clock."""
@@ -119,12 +121,11 @@ class Probe:
         stop, last = time.perf_counter_ns(), self._dll.irnn_clock()
         return (last - first) * 1e9 / (stop - start)
 
-    def _repeat(self, timed: int, calls: int) -> int:
+    def _repeat(self, timed: bool, calls: int) -> int:
         code = ctypes.c_int(0)
         self._dll.irnn_repeat.restype = ctypes.c_int64
         ticks = self._dll.irnn_repeat(
-            ctypes.c_int(timed),
-            self._function,
+            ctypes.c_void_p(None) if timed else self._function,
             ctypes.c_int32(calls),
             ctypes.c_int32(self.steps),
             ctypes.c_void_p(address(self._memory.state)),
@@ -180,30 +181,37 @@ def _wrappers(lib: Library, text: str, prototypes: list[tuple[str, str]], weight
     lines += [
         "static void nothing(void) {}",
         "static void (*volatile do_nothing)(void) = nothing;",
-        "void irnn_time_nothing(int32_t executions) {",
+        "int64_t irnn_time_nothing(int32_t executions) {",
+        "  const int64_t first = irnn_now();",
         "  for (int32_t i = 0; i < executions; ++i) {",
         "    const int64_t start = irnn_now();",
         "    do_nothing();",
         f"    irnn_ticks[{count}] += irnn_now() - start;",
+        f"    ++irnn_executions[{count}];",
         "  }",
+        "  return irnn_now() - first;",
         "}",
         "int64_t irnn_clock(void) { return irnn_now(); }",
         "",
     ]
     io = ", ".join(f"io[{i}]" for i in range(len(lib.inputs) + len(lib.outputs)))
-    run = f"int code = (timed ? {lib.name}_run : ({{ __typeof__(&{lib.name}_run) f = function; f; }}))(state, arena, T, {io});"
-    step = run.replace("_run", "_step").replace("arena, T, ", "arena, ")
-    body = f"if (T == 1) {{ {step} if (code) return code; }} else {{ {run} if (code) return code; }}"
-    body = body if lib.streamable else f"{run} if (code) return code;"
+    # `original` is the same function of the loaded library, without clocks.
+    lines += ["static int call(void *original, int32_t T, void *state, void *arena, void *const *io) {"]
+    if lib.streamable:
+        lines += [
+            "  if (T == 1) {",
+            f"    __typeof__(&{lib.name}_step) step = original ? original : (void *){lib.name}_step;",
+            f"    return step(state, arena, {io});",
+            "  }",
+        ]
     lines += [
-        "static int call(int timed, void *function, int32_t T, void *state, void *arena, void *const *io) {",
-        f"  {body}",
-        "  return 0;",
+        f"  __typeof__(&{lib.name}_run) run = original ? original : (void *){lib.name}_run;",
+        f"  return run(state, arena, T, {io});",
         "}",
-        "int64_t irnn_repeat(int timed, void *function, int32_t calls, int32_t T, void *state, void *arena,",
-        "                    void *const *io, int *code) {",
+        "int64_t irnn_repeat(void *original, int32_t calls, int32_t T, void *state, void *arena, void *const *io,",
+        "                    int *code) {",
         "  const int64_t start = irnn_now();",
-        "  for (int32_t i = 0; i < calls && *code == 0; ++i) *code = call(timed, function, T, state, arena, io);",
+        "  for (int32_t i = 0; i < calls && *code == 0; ++i) *code = call(original, T, state, arena, io);",
         "  return irnn_now() - start;",
         "}",
     ]

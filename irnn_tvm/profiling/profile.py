@@ -12,7 +12,7 @@ from irnn_tvm.profiling.accounting import Work, work, working_set
 from irnn_tvm.profiling.ceilings import Ceilings, measure
 from irnn_tvm.profiling.probe import Probe
 from irnn_tvm.profiling.spent import Spent, counted, probe, timed
-from irnn_tvm.profiling.twin import elementwise, twin
+from irnn_tvm.profiling.twin import elementwise, products_left, twin
 from irnn_tvm.runtime.library import Library
 from irnn_tvm.tuning.measure import device_name, runnable
 
@@ -59,11 +59,14 @@ def profile(
             probes = [probe(lib, directory, steps)]
             if other is not None:
                 probes.append(probe(other, folder, steps))
-            # Before and after, because what else runs on a machine changes.
-            ceilings = measure(_arrays(probes[0], steps), lib.report["traffic"]["instruction_set"], levels=levels)
+            ceilings = measure(
+                _arrays(probes[0], steps), lib.report["traffic"]["instruction_set"], levels=levels
+            )
             spent, *rest = timed(probes, seconds)
             short = rest[0] if rest else None
-    apart = None if short is None else elementwise(spent.kernels, short.kernels, done)
+    apart = None
+    if short is not None:
+        apart = elementwise(spent.kernels, short.kernels, products_left(lib.report, done), done)
     return _assemble(lib, steps, done, spent, apart, ceilings)
 
 
@@ -97,7 +100,10 @@ def _assemble(
             row["elementwise_share"] = _ratio(apart[name], spent.kernels[name])
         rows.append(row)
     inside = sum(spent.kernels.values())
-    total = [sum(getattr(entry, key) for entry in done.values()) for key in ("weight_bytes", "activation_bytes", "macs")]
+    total = [
+        sum(getattr(entry, key) for entry in done.values())
+        for key in ("weight_bytes", "activation_bytes", "macs")
+    ]
     per_step = _figures(total[0], total[1], total[2], spent.total, steps, ceilings)
     single = steps == 1 and lib.streamable
     result: Figures = {
@@ -120,7 +126,7 @@ def _assemble(
     if ceilings is not None and spent.clock is not None and spent.instrumented is not None:
         result["clocks"] = {
             "us_per_step_with_clocks": round(spent.instrumented / steps, 4),
-            "us_per_execution_taken_off": round(spent.clock, 4),
+            "us_per_kernel_taken_off": round(spent.clock, 4),
         }
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ _ROUNDS = 11
 class Spent:
     """Of one call: microseconds or instructions in total and per kernel (by symbol).
 
-    instrumented: microseconds of a call with clocks; clock: of a reading, which is taken off every execution.
+    instrumented: microseconds of a call with clocks; clock: of a clock around a kernel.
     """
 
     total: float
@@ -34,39 +34,48 @@ class Spent:
 def timed(probes: Sequence[Probe], seconds: float) -> list[Spent]:
     """Microseconds of each probe, all of them in turns: medians over rounds that take `seconds` together.
 
-    InputError unless `seconds` is positive.
+    The total is that of the library without clocks. Shares of kernels are those of calls with clocks, whose own time is
+    taken off. InputError unless `seconds` is positive.
     """
     if not seconds > 0:
         raise InputError(f"the time to measure must be positive, got {seconds}")
     rate = probes[0].ticks_per_second() / 1e6
-    counts = []
-    for probe in probes:
+    meters = [_Meter(probe, seconds * 1e6 * rate / (2 * _ROUNDS * len(probes))) for probe in probes]
+    for _ in range(_ROUNDS):
+        for meter in meters:
+            meter.round()
+    return [meter.spent(rate) for meter in meters]
+
+
+class _Meter:
+    """Rounds of one probe. slice_ticks: how long a round measures each way."""
+
+    def __init__(self, probe: Probe, slice_ticks: float) -> None:
+        self.probe = probe
         probe.timed(2)  # caches
         once = min(probe.plain(2) / 2 for _ in range(3))
-        counts.append(max(1, round(seconds * 1e6 * rate / (2 * _ROUNDS * len(probes)) / once)))
-    plain: list[list[float]] = [[] for _ in probes]
-    inside: list[list[float]] = [[] for _ in probes]
-    empty: list[list[float]] = [[] for _ in probes]
-    kernels: list[list[Mapping[str, float]]] = [[] for _ in probes]
-    executions: list[Mapping[str, float]] = [{} for _ in probes]
-    for _ in range(_ROUNDS):
-        for index, (probe, calls) in enumerate(zip(probes, counts, strict=True)):
-            plain[index].append(probe.plain(calls) / calls)
-            empty[index].append(probe.empty(1000))
-            ticks = probe.timed(calls)
-            inside[index].append(ticks.total / calls)
-            kernels[index].append({name: value / calls for name, value in ticks.kernels.items()})
-            executions[index] = {name: value / calls for name, value in ticks.executions.items()}
-    found = []
-    for index, probe in enumerate(probes):
-        clock = median(empty[index])
-        each = {
-            name: max(median(row[name] for row in kernels[index]) - clock * executions[index][name], 0.0) / rate
-            for name in probe.kernels
-        }
-        total, instrumented = median(plain[index]) / rate, median(inside[index]) / rate
-        found.append(Spent(total, each, instrumented, clock / rate))
-    return found
+        self.calls = max(1, round(slice_ticks / once))
+        self.plain: list[float] = []
+        self.inside: list[float] = []
+        self.clock: list[float] = []
+        self.shares: dict[str, list[float]] = {name: [] for name in probe.kernels}
+
+    def round(self) -> None:
+        self.plain.append(self.probe.plain(self.calls) / self.calls)
+        found, whole = self.probe.clock_cost()
+        ticks = self.probe.timed(self.calls)
+        self.clock.append(whole)
+        self.inside.append(ticks.total / self.calls)
+        total = ticks.total - whole * sum(ticks.executions.values())
+        for name, values in self.shares.items():
+            own = max(ticks.kernels[name] - found * ticks.executions[name], 0.0)
+            values.append(own / max(total, own))
+
+    def spent(self, rate: float) -> Spent:
+        """rate: ticks per microsecond."""
+        total = median(self.plain) / rate
+        kernels = {name: median(values) * total for name, values in self.shares.items()}
+        return Spent(total, kernels, median(self.inside) / rate, median(self.clock) / rate)
 
 
 def counted(lib: Library, steps: int) -> Spent:

@@ -14,8 +14,6 @@ from irnn_tvm.profiling.accounting import Work
 from irnn_tvm.runtime.library import Library
 
 _HASH = re.compile(r"^#define MODEL_HASH (\w+)$", re.M)
-# Families of kernels whose dot products can be made short (relay_ops/short_products.py).
-_SHORTENED = ("recurrent_step", "matvec")
 
 
 @contextmanager
@@ -26,7 +24,7 @@ def twin(model: Any, lib: Library, directory: Path, batch: int = 1) -> Iterator[
     the library; batch: of its build. InputError when the model gives another library.
     """
     import irnn_tvm
-    from irnn_tvm.relay_ops.short_products import short_products
+    from irnn_tvm.compiler.short_products import short_products
 
     time = lib.report["time"]
     length = {"max_seq_len": time["max"]} if time["dynamic"] else {"seq_len": time["fixed"]}
@@ -49,18 +47,52 @@ def _identity(report: Mapping[str, Any], directory: Path) -> tuple[Any, ...]:
     return found and found[1], report["inputs"], report["outputs"], kernels
 
 
-def elementwise(spent: Mapping[str, float], short: Mapping[str, float], work: Mapping[str, Work]) -> dict[str, float]:
+def elementwise(
+    spent: Mapping[str, float],
+    short: Mapping[str, float],
+    left: Mapping[str, float],
+    work: Mapping[str, Work],
+) -> dict[str, float]:
     """For each kernel how much of `spent` (time or instructions) is not products.
 
-    short: the same of the twin, in which a share `left` of the products is left. Kernels without products are
-    elementwise altogether; those whose products are not shortened (convolution, attention, products of two
-    activations) and those that are too shallow to tell are left out.
+    short: the same of the twin; left: see `products_left`. Kernels without products are elementwise altogether; those
+    whose products are not shortened (convolution, attention, products of two activations) and those that are too
+    shallow to tell are left out.
     """
     found: dict[str, float] = {}
     for name, entry in work.items():
         if entry.macs == 0:
             found[name] = spent[name]
-        elif (entry.left or entry.family in _SHORTENED) and entry.left <= 0.5:
-            rest = (short[name] - entry.left * spent[name]) / (1 - entry.left)
+        elif left[name] <= 0.5:
+            rest = (short[name] - left[name] * spent[name]) / (1 - left[name])
             found[name] = min(max(rest, 0.0), spent[name])
     return found
+
+
+def products_left(report: Mapping[str, Any], work: Mapping[str, Work]) -> dict[str, float]:
+    """By kernel, which share of its products a twin still makes (compiler/short_products.py); 1: all of them."""
+    from irnn_tvm.schedules import instruction_sets
+
+    isa = instruction_sets.get(report["traffic"]["instruction_set"])
+    found: dict[str, float] = {}
+    for name, entry in work.items():
+        shapes = [report["weights"][index] for index in entry.weights]
+        matrices = [w["shape"] for w in shapes if w["dtype"] == "int8" and len(w["shape"]) > 1]
+        shares = [1.0]
+        if entry.schedule == "tiles" and isa is not None:
+            # [blocks, groups, weights of a group]: a loop takes `steps` groups at a time, unrolled where it divides.
+            shares = [_tiled(groups, isa.steps, isa.unroll) for _, groups, _ in matrices]
+        elif entry.family in ("recurrent_step", "matvec"):
+            # A row of weights lies together. A recurrent step has a loop over x and one over h.
+            loops = 2 if entry.family == "recurrent_step" else 1
+            shares = [min(1.0, loops / shape[-1]) for shape in matrices]
+        found[name] = max(shares, default=1.0)
+    return found
+
+
+def _tiled(groups: int, steps: int, unroll: int) -> float:
+    loops, rest = divmod(groups, steps)
+    at_once = next((factor for factor in range(unroll, 0, -1) if loops % factor == 0), 1)
+    if loops // at_once < 2:  # no loop is left to be cut short
+        return 1.0
+    return (at_once * steps + rest) / groups
