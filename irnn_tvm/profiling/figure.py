@@ -26,6 +26,7 @@ def plot(profile: Mapping[str, Any], path: Path | str | None = None) -> Figure:
         )
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import ScalarFormatter
     except ImportError:
         raise ToolNotFoundError("figures need matplotlib; pip install 'irnn-tvm[plots]'") from None
 
@@ -73,6 +74,10 @@ def plot(profile: Mapping[str, Any], path: Path | str | None = None) -> Figure:
         )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(ScalarFormatter())
+    axes.tick_params(which="both", labelsize=8)
     axes.set_xlabel("MACs per byte of weights")
     axes.set_ylabel("GMAC/s")
     axes.set_title(f"{profile['name']} on {profile['device']}, {profile['instruction_set'] or 'scalar code'}")

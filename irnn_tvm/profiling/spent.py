@@ -69,7 +69,7 @@ class _Meter:
         total = ticks.total - whole * sum(ticks.executions.values())
         for name, values in self.shares.items():
             own = max(ticks.kernels[name] - found * ticks.executions[name], 0.0)
-            values.append(own / max(total, own))
+            values.append(own / max(total, own, 1.0))
 
     def spent(self, rate: float) -> Spent:
         """rate: ticks per microsecond."""
