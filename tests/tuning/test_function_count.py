@@ -28,14 +28,14 @@ def test_blocks_belong_to_the_function_around_them() -> None:
 
 @pytest.mark.emulator
 @pytest.mark.parametrize("name", ["arm", "armv7", "cortex-m4", "cortex-m55"])
-def test_longer_functions_count_more(tmp_path: Path, require_tool, name: str) -> None:
+def test_where_200_more_instructions_are(tmp_path: Path, require_tool, name: str) -> None:
     target = targets.get(name)
     require_tool(target.emulator.qemu)
     plain = load(leaky.build(target, tmp_path / "plain", ()))
     longer = load(leaky.build(target, tmp_path / "longer", ("-DUSE_NOPS",)))
     found, more = (count_functions(lib, "step", (X[0], K[0]), 3) for lib in (plain, longer))
     changed = {key: more[key] - found.get(key, 0) for key in more if more[key] != found.get(key, 0)}
-    assert changed == {"leaky_step": 200}
+    assert changed == {"leaky_run": 200}
     assert 0 < count_instructions(plain, "step", (X[0], K[0]), 3) - sum(found.values()) < 40
 
 
