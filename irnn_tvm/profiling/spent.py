@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from irnn_tvm.tuning.measure import example_inputs
 
 # Calls under the emulator: counts are exact, a few are enough.
 _COUNTED = 5
-_ROUNDS = 11
+# A round is shorter than the slices in which a busy machine shares a core out, so that most are not interrupted.
+_ROUND_SECONDS, _FEWEST_ROUNDS = 1e-3, 11
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Spent:
 
 
 def timed(probes: Sequence[Probe], seconds: float) -> list[Spent]:
-    """Microseconds of each probe, all of them in turns: medians over rounds that take `seconds` together.
+    """Microseconds of each probe, all of them in turns: medians over rounds that take `seconds` together, or over the
+    fewest rounds that a median makes sense of.
 
     The total is that of the library without clocks. Shares of kernels are those of calls with clocks, whose own time is
     taken off. InputError unless `seconds` is positive.
@@ -40,27 +43,28 @@ def timed(probes: Sequence[Probe], seconds: float) -> list[Spent]:
     if not seconds > 0:
         raise InputError(f"the time to measure must be positive, got {seconds}")
     rate = probes[0].ticks_per_second() / 1e6
-    meters = [_Meter(probe, seconds * 1e6 * rate / (2 * _ROUNDS * len(probes))) for probe in probes]
-    for _ in range(_ROUNDS):
+    meters = [_Meter(probe, _ROUND_SECONDS * 1e6 * rate) for probe in probes]
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline or len(meters[0].plain) < _FEWEST_ROUNDS:
         for meter in meters:
             meter.round()
     return [meter.spent(rate) for meter in meters]
 
 
 class _Meter:
-    """Rounds of one probe. slice_ticks: how long a round measures each way."""
+    """Rounds of one probe. round_ticks: how long each measures, either way."""
 
-    def __init__(self, probe: Probe, slice_ticks: float) -> None:
+    def __init__(self, probe: Probe, round_ticks: float) -> None:
         self.probe = probe
-        probe.timed(2)  # caches
-        once = min(probe.plain(2) / 2 for _ in range(3))
-        self.calls = max(1, round(slice_ticks / once))
+        once = min(probe.plain(1) for _ in range(5))
+        self.calls = max(1, round(round_ticks / once))
         self.plain: list[float] = []
         self.inside: list[float] = []
         self.clock: list[float] = []
         self.shares: dict[str, list[float]] = {name: [] for name in probe.kernels}
 
     def round(self) -> None:
+        self.probe.timed(1)  # what others left in the caches
         self.plain.append(self.probe.plain(self.calls) / self.calls)
         found, whole = self.probe.clock_cost()
         ticks = self.probe.timed(self.calls)
