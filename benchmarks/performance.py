@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from roofline_section import roofline_section
 from workloads import WORKLOADS
 
 HERE = Path(__file__).parent
@@ -136,6 +137,7 @@ def page(rows: list[Row]) -> str:
             *latency_table(here),
             "",
         ]
+    lines += roofline_section()
     return "\n".join([*lines, (HERE / "performance_notes.md").read_text(encoding="utf-8")])
 
 

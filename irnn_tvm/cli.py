@@ -165,8 +165,20 @@ def bench(
     directory: Annotated[Path, typer.Argument(help="What `build` wrote.")],
     steps: Annotated[int, typer.Option(min=1, help="Sequence length of one call.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Kernels, bytes, MACs and roofline.")] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="The .pt2 it was built from, for the share of elementwise work.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the roofline as a figure (.png, .svg, .pdf).")
+    ] = None,
 ) -> None:
     """Measure a built library: wall-clock time where it runs here, else instructions per step in QEMU."""
+    if profile:
+        _profile(directory, steps, as_json, model, plot)
+        return
+    if model is not None or plot is not None:
+        raise typer.BadParameter("--model and --plot belong to --profile")
     from irnn_tvm.tuning import measure
 
     result = measure.library(measure.runnable(directory), steps=steps)
@@ -174,6 +186,21 @@ def bench(
         typer.echo(json.dumps(result))
     else:
         _print(_pairs_table(str(directory), result))
+
+
+def _profile(directory: Path, steps: int, as_json: bool, model: Path | None, plot: Path | None) -> None:
+    from irnn_tvm import profiling
+
+    result = profiling.profile(directory, steps=steps, model=model)
+    if plot is not None:
+        profiling.plot(result, plot)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    for table in profiling.tables(result):
+        _print(table)
+    if plot is not None:
+        typer.echo(f"written to {plot}")
 
 
 @app.command()

@@ -22,7 +22,7 @@ def legalize(bb: Any, call: Any) -> Any:
     vocabulary, width = (int(d) for d in shape_of(table))
     flat = bb.emit(relax.op.reshape(ids, relax.ShapeExpr([rows])))
     m = rows if isinstance(rows, int | tirx.IntImm) else tirx.Var("m", "int64")
-    with kernel("embedding", "copy") as k:
+    with kernel("embedding", "gather") as k:
         index = k.arg("ids", (m,), str(ids.ty.dtype))
         w = k.arg("w", (vocabulary, width), "int8")
         y = k.arg("y", (m, width), "int8")

@@ -18,6 +18,7 @@ from irnn_tvm.compiler.plan import Plan
 from irnn_tvm.compiler.report import cost_report, frame_sizes, function_sizes, interface_report, section_bytes
 from irnn_tvm.compiler.runner import build_runner
 from irnn_tvm.compiler.threads import pool_object
+from irnn_tvm.compiler.traffic import traffic_report
 from irnn_tvm.compiler.tvm_entry import tvm_entry
 from irnn_tvm.targets import Target
 
@@ -43,6 +44,7 @@ def emit_library(
                 io, plan, kernels, counts, network, target, folder, Path(work)
             )
         report = interface_report(io, target, files, stream_reason) | costs
+        report["traffic"] = traffic_report(io, plan, kernels, target)
         if target.emulator is not None:
             files["runner"] = "emulator/runner"
             build_runner(report, objects, folder, folder / files["runner"], target)

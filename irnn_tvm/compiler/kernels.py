@@ -9,6 +9,7 @@ from typing import Any
 
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.lower_kernel import lower_kernel, scalar_parameters, symbolic_sizes, tensor_parameters
+from irnn_tvm.compiler.short_products import shortened
 from irnn_tvm.compiler.split_tiles import split_tiles
 from irnn_tvm.targets import Target
 
@@ -28,8 +29,9 @@ _PARAMETER = re.compile(r"(int(?:8|16|32|64)_t\*?) (\w+)")
 @dataclass(frozen=True)
 class Kernel:
     """One compiled function. symbol: C name; writes: for each pointer parameter, is it an output; dtypes of pointers;
-    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them. split: its last
-    two scalars are which part of the work it is to do, and of how many."""
+    scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them. family: kind
+    of kernel (relay_ops/kernel.py). split: its last two scalars are which part of the work it is to do, and of how
+    many."""
 
     name: str
     symbol: str
@@ -40,6 +42,7 @@ class Kernel:
     sizes: tuple[tuple[int, int], ...]
     macs: int
     lowered: Any
+    family: str = ""
     split: bool = False
 
     @property
@@ -70,6 +73,7 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target, threads: int 
     parts = split_tiles(scheduled) if threads > 1 and rule == "tiles" else None
     scheduled = scheduled if parts is None else parts
     lowered = lower_kernel(scheduled, symbol, tvm.target.Target(target.tvm_target))
+    family = str(func.attrs["irnn.family"]) if "irnn.family" in func.attrs else ""
     return Kernel(
         name=name,
         symbol=symbol,
@@ -79,7 +83,8 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target, threads: int 
         scalars=len(scalar_parameters(scheduled)),
         sizes=tuple((position, axis) for _, position, axis in symbolic_sizes(func)),
         macs=int(func.attrs["irnn.macs"]) if "irnn.macs" in func.attrs else 0,
-        lowered=lowered,
+        lowered=shortened(lowered, family),
+        family=family,
         split=parts is not None,
     )
 

@@ -46,16 +46,15 @@ def count_instructions(
     return (_count(lib, engine, operation, 2 * n) - _count(lib, engine, operation, n)) / n
 
 
-def plugin(version: int = 1) -> Path:
-    """The plugin for this machine, in the user's cache ($XDG_CACHE_HOME/irnn_tvm); compiled at first use."""
-    source = _SOURCE.read_bytes()
+def plugin(version: int = 1, source: Path = _SOURCE) -> Path:
+    """A plugin for this machine, in the user's cache ($XDG_CACHE_HOME/irnn_tvm); compiled at first use."""
     triple = host_triples()[0]
-    digest = hashlib.sha256(source + triple.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(source.read_bytes() + triple.encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irnn_tvm"
-    path = folder / f"insn_count-v{version}-{digest}.so"
+    path = folder / f"{source.stem}-v{version}-{digest}.so"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".insn_count-", dir=folder) as work:
+        with tempfile.TemporaryDirectory(prefix=f".{source.stem}-", dir=folder) as work:
             made = Path(work) / path.name
             options = ["-O2", "-g0", "-fPIC", "-nostdlib", "-fvisibility=hidden", "-Wl,-z,undefs"]
             toolchain.run_zig(
@@ -66,7 +65,7 @@ def plugin(version: int = 1) -> Path:
                     "-shared",
                     f"-DPLUGIN_VERSION={version}",
                     *options,
-                    _SOURCE,
+                    source,
                     "-o",
                     made,
                 ],
@@ -77,7 +76,15 @@ def plugin(version: int = 1) -> Path:
 
 
 def count(start: Callable[[list[str]], None]) -> int:
-    """Instructions of one whole run of an emulator.
+    """Instructions of one whole run of an emulator. start: see `plugin_log`."""
+    found = re.search(r"instructions: (\d+)", plugin_log(start))
+    if found is None:
+        raise EmulatorError("The emulator did not report a number of instructions: it lacks plugin support.")
+    return int(found[1])
+
+
+def plugin_log(start: Callable[[list[str]], None], source: Path = _SOURCE) -> str:
+    """What a plugin writes during one whole run of an emulator.
 
     start: runs the emulator with the given further options, and raises EmulatorError with its words when it
     fails; it is called again when QEMU wants another version of the plugin interface.
@@ -86,15 +93,12 @@ def count(start: Callable[[list[str]], None]) -> int:
         log = Path(folder) / "count.log"
         for version in _PLUGIN_VERSIONS:
             try:
-                start(["-plugin", str(plugin(version)), "-d", "plugin", "-D", str(log)])
+                start(["-plugin", str(plugin(version, source)), "-d", "plugin", "-D", str(log)])
                 break
             except EmulatorError as error:
                 if version == _PLUGIN_VERSIONS[-1] or "version" not in str(error):
                     raise
-        found = re.search(r"instructions: (\d+)", log.read_text() if log.is_file() else "")
-    if found is None:
-        raise EmulatorError("The emulator did not report a number of instructions: it lacks plugin support.")
-    return int(found[1])
+        return log.read_text() if log.is_file() else ""
 
 
 def _count(lib: Library, engine: EmulatedEngine, operation: Operation, repeats: int) -> int:

@@ -56,14 +56,22 @@ def test_targets_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("flags", "instruction_set", "features"),
     [
-        ("fp asimd", "neon", None),
+        ("fp asimd", "neon", []),
         ("fp asimd asimddp", "neon-dotprod", ["+dotprod"]),
         ("fp asimd asimddp sve i8mm", "neon-i8mm", ["+dotprod", "+i8mm"]),
-        ("sse4_2 avx", None, None),
+        ("sse4_2 avx", None, []),
+        ("avx avx2", "avx2", ["+avx2"]),
+        ("avx avx2 avx_vnni", "avx-vnni", ["+avx2", "+avxvnni"]),
+        (
+            "avx2 avx_vnni avx512f avx512bw avx512vl avx512dq avx512_vnni",
+            "avx512-vnni",
+            ["+avx512bw", "+avx512dq", "+avx512vl", "+avx512vnni"],
+        ),
+        ("avx2 avx512f avx512bw avx512vl avx512dq", "avx2", ["+avx2"]),
     ],
 )
 def test_host_takes_the_best_instructions_there_are(
-    flags: str, instruction_set: str | None, features: list[str] | None, monkeypatch: pytest.MonkeyPatch
+    flags: str, instruction_set: str | None, features: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tvm")
     monkeypatch.setattr("irnn_tvm.targets.base.cpu_flags", lambda: frozenset(flags.split()))
