@@ -1,9 +1,8 @@
 """Microseconds of one inference on one core of this machine: ours beside the runtimes that people use instead.
 
 All runtimes take turns in one process that is pinned to a core, so that whatever disturbs the machine disturbs all; a
-figure is the median over the rounds. `--batch`: several sequences, or streams that each have a state of their own, in one
-call. Peers come with `pip install .[bench]`; what is not installed, or cannot run a
-workload, is left out and named.
+figure is the median over the rounds. `--batch`: several sequences, or streams with a state each, in one call. Peers
+come with `pip install .[bench]`; what is not installed, or cannot run a workload, is left out and named.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from peers import (
     torch_dynamic,
     torch_eager,
 )
-from performance import latency_table, streams_table
+from performance_tables import latency_table, streams_table
 from workloads import WORKLOADS, Workload
 
 from irnn_tvm.examples.training.results import commit

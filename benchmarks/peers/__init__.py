@@ -1,6 +1,6 @@
 """The runtimes that latency.py times beside ours: one file each, with `prepare`.
 
-prepare(workload, steps, batch) returns an Inference of `steps` time steps of `batch` sequences on one thread, and raises
+prepare(workload, steps, batch) returns an Inference of `steps` time steps of `batch` sequences on one thread. It raises
 Unsupported, saying why, for what the runtime cannot run. Where a workload streams, an inference of one step is one step
 of a stream: it goes on from the state that the call before it left. All others start from zeros.
 """

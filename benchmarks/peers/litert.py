@@ -46,7 +46,7 @@ def _prepare(workload: Workload, steps: int, batch: int, integers: bool) -> Infe
 
 
 def _gru(workload: Workload, steps: int, batch: int) -> Inference:
-    """Step by step from here, which is faster than its WHILE operator, and than a graph of all steps."""
+    """Step by step from here: faster than one graph of all steps, where every product has a copy of the weights."""
     if workload.bidirectional:
         raise Unsupported("bidirectional GRU layers are not written for it")
     running = interpreter(tflite_rnn.gru_step(workload, batch))

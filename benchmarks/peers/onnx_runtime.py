@@ -1,7 +1,7 @@
 """ONNX Runtime: float32, and its dynamic quantization (DynamicQuantizeLSTM; a GRU stays float).
 
-Weights keep 7 bits (reduce_range), as its documentation advises for x86 without VNNI: with 8 bits the 16-bit sums of its
-products saturate there, and an LSTM's outputs are 20 dB worse. The kernels are the same ones.
+Weights keep 7 bits (reduce_range), as its documentation advises for x86 without VNNI: with 8 bits the 16-bit sums of
+its products saturate there, and an LSTM's outputs are 20 dB worse. The kernels are the same ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A workload as a .tflite file: hybrid (int8 weights, float activations), or with integers alone where there is a kernel.
+"""A workload as a .tflite file: hybrid (int8 weights, float activations), or integers alone where there is a kernel.
 
 LSTM layers are UNIDIRECTIONAL_SEQUENCE_LSTM, with their states inside. There is no operator for a GRU: a step of it is
 two products and the rest of the formula, with the state as input and output.
@@ -157,9 +157,7 @@ def _lstm_operator(
         cell = graph.tensor((batch, hidden), variable=True)
     else:
         scales = [Affine((affine.scale[0] * ranges.x.scale[0],)) for _, affine in pairs]
-        constants = [
-            graph.constant(a.quantize(b, np.int32), a) for a, b in zip(scales, biases, strict=True)
-        ]
+        constants = [graph.constant(a.quantize(b, np.int32), a) for a, b in zip(scales, biases, strict=True)]
         state = graph.tensor((batch, hidden), np.int8, ranges.h, variable=True)
         cell = graph.tensor((batch, hidden), np.int16, ranges.c, variable=True)
         # Gates before their activation (their scales count for layer normalization alone), then h before a projection.
