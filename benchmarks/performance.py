@@ -156,7 +156,7 @@ def machine(name: str, rows: list[Row]) -> list[str]:
             f"## Start, memory and calls on {name}",
             "",
             "Medians over fresh processes with warm file caches. Memory: the peak of a process that opens the library",
-            "and makes steps, less that of one that does not, less the weights; both have state, arena, input and output.",
+            "and makes steps, less one that does not, less the weights; both have state, arena, input and output.",
             "Overhead of a step in C: the library's own C file with kernels that do nothing.",
             f"`python benchmarks/footprint.py`; commits {commits(footprint)}.",
             "",

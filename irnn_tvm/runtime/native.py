@@ -38,7 +38,8 @@ def refusal(library: Path, cpu_flags: Sequence[str]) -> str | None:
         return f"it was built for {built_for} and this machine is {here}"
     if (header[4] == 2) != (ctypes.sizeof(ctypes.c_void_p) == 8):
         return f"it is {'64' if header[4] == 2 else '32'}-bit code and this Python is not"
-    missing = [flag for flag in cpu_flags if flag not in _cpu_flags()] if _cpu_flags() else []
+    present = _cpu_flags() if cpu_flags else frozenset()
+    missing = [flag for flag in cpu_flags if flag not in present] if present else []
     if missing:
         return f"its code uses {', '.join(missing)}, which this CPU does not have"
     return None
