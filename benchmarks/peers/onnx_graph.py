@@ -33,7 +33,7 @@ def model(workload: Workload, batch: int = 1, states: bool = False) -> Any:
         suffixes = [f"l{layer}{end}" for end in ("", "_reverse")[:directions]]
         constants += [
             numpy_helper.from_array(value, f"{name}{layer}")
-            for name, value in _parameters(rnn, workload.cell, suffixes).items()
+            for name, value in parameters(rnn, workload.cell, suffixes).items()
         ]
         attributes = {"hidden_size": hidden, "direction": "bidirectional" if directions == 2 else "forward"}
         if workload.cell == "gru":
@@ -67,7 +67,7 @@ def model(workload: Workload, batch: int = 1, states: bool = False) -> Any:
     return made
 
 
-def _parameters(rnn: Any, cell: str, suffixes: list[str]) -> dict[str, np.ndarray]:
+def parameters(rnn: Any, cell: str, suffixes: list[str]) -> dict[str, np.ndarray]:
     """w [directions, G * H, X], r [directions, G * H, H] and b [directions, 2 * G * H] of a layer."""
 
     def gates(name: str) -> np.ndarray:
