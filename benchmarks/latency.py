@@ -1,13 +1,14 @@
 """Microseconds of one inference on one core of this machine: ours beside the runtimes that people use instead.
 
 All runtimes take turns in one process that is pinned to a core, so that whatever disturbs the machine disturbs all; a
-figure is the median over the rounds. Peers come with `pip install .[bench]`; what is not installed, or cannot run a
-workload, is left out and named.
+figure is the median over the rounds. `--batch`: several sequences, or streams with a state each, in one call. Peers
+come with `pip install .[bench]`; what is not installed, or cannot run a workload, is left out and named.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -18,8 +19,18 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
-from peers import Unsupported, ncnn_int8, onnx_runtime, ours, torch_dynamic, torch_eager
-from performance import latency_table
+from peers import (
+    Inference,
+    Unsupported,
+    litert,
+    ncnn_int8,
+    onnx_runtime,
+    openvino_runtime,
+    ours,
+    torch_dynamic,
+    torch_eager,
+)
+from performance_tables import latency_table, streams_table
 from workloads import WORKLOADS, Workload
 
 from irnn_tvm.examples.training.results import commit
@@ -27,34 +38,41 @@ from irnn_tvm.targets import TARGETS
 from irnn_tvm.tuning import measure
 
 LENGTHS = (1, 100)
-PREPARE: dict[str, Callable[[Workload, int], Callable[[], object]]] = {
-    ours.NAME_PYTHON: ours.prepare_python,
-    "torch f32": torch_eager.prepare,
-    "torch f32, no oneDNN": torch_eager.prepare_without_onednn,
+PREPARE: dict[str, Callable[[Workload, int, int], Inference]] = {
+    torch_eager.NAME: torch_eager.prepare,
+    torch_eager.NAME_PLAIN: torch_eager.prepare_without_onednn,
     torch_dynamic.NAME: torch_dynamic.prepare,
     onnx_runtime.NAME: onnx_runtime.prepare,
     onnx_runtime.NAME_INT8: onnx_runtime.prepare_int8,
+    openvino_runtime.NAME: openvino_runtime.prepare,
+    litert.NAME_HYBRID: litert.prepare_hybrid,
+    litert.NAME_INT8: litert.prepare_int8,
     ncnn_int8.NAME: ncnn_int8.prepare,
 }
-RUNTIMES = (ours.NAME, *PREPARE)
-PACKAGES = ("torch", "onnxruntime", "ncnn")
+RUNTIMES = (ours.NAME, ours.NAME_PYTHON, *PREPARE)
+PACKAGES = ("torch", "onnxruntime", "openvino", "ai-edge-litert", "ncnn")
 
 
-def timers(workload: Workload, steps: int, wanted: list[str]) -> dict[str, Callable[[int], float]]:
+def timers(
+    workload: Workload, steps: int, batch: int, wanted: list[str]
+) -> dict[str, Callable[[int], float]]:
     """Runtime to a function of a number of calls that gives the seconds of one."""
     found: dict[str, Callable[[int], float]] = {}
     for name in wanted:
         try:
-            found[name] = (
-                ours.prepare_c(workload, steps) if name == ours.NAME else _timer(name, workload, steps)
-            )
+            if name == ours.NAME:
+                found[name] = ours.prepare_c(workload, steps, batch)
+            elif name == ours.NAME_PYTHON:
+                found[name] = timer(ours.prepare_python(workload, steps, batch))
+            else:
+                found[name] = timer(PREPARE[name](workload, steps, batch).run)
         except Unsupported as reason:
-            print(f"{workload.name}: no {name}: {reason}", file=sys.stderr)
+            print(f"{workload.name}, T={steps}, batch {batch}: no {name}: {reason}", file=sys.stderr)
     return found
 
 
-def _timer(name: str, workload: Workload, steps: int) -> Callable[[int], float]:
-    call = PREPARE[name](workload, steps)
+def timer(call: Callable[[], object]) -> Callable[[int], float]:
+    """calls -> seconds of one."""
 
     def seconds(calls: int) -> float:
         start = time.perf_counter()
@@ -65,23 +83,31 @@ def _timer(name: str, workload: Workload, steps: int) -> Callable[[int], float]:
     return seconds
 
 
-def measure_workload(
-    workload: Workload, steps: int, wanted: list[str], rounds: int, slice_seconds: float
-) -> list[dict[str, Any]]:
-    """Rows of one workload and length."""
-    running = timers(workload, steps, wanted)
+def take_turns(
+    running: dict[str, Callable[[int], float]], rounds: int, slice_seconds: float
+) -> dict[str, list[float]]:
+    """Seconds of a call in every round, by name: all of them are timed in every round, one after the other."""
     calls = {}
-    for name, timer in running.items():
-        timer(2)  # caches, lazily made things
-        calls[name] = max(1, round(slice_seconds / timer(3)))
+    for name, seconds in running.items():
+        seconds(2)  # caches, lazily made things
+        calls[name] = max(1, round(slice_seconds / seconds(3)))
     times: dict[str, list[float]] = {name: [] for name in running}
     for _ in range(rounds):
-        for name, timer in running.items():
-            times[name].append(timer(calls[name]))
+        for name, seconds in running.items():
+            times[name].append(seconds(calls[name]))
+    return times
+
+
+def measure_workload(
+    workload: Workload, steps: int, batch: int, wanted: list[str], rounds: int, slice_seconds: float
+) -> list[dict[str, Any]]:
+    """Rows of one workload, length and number of streams that share a call."""
+    times = take_turns(timers(workload, steps, batch, wanted), rounds, slice_seconds)
     return [
         {
             "workload": workload.name,
             "T": steps,
+            "batch": batch,
             "runtime": name,
             "us_median": round(median(values) * 1e6, 3),
             "us_min": round(min(values) * 1e6, 3),
@@ -115,6 +141,12 @@ def main() -> None:
     parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="default: all")
     parser.add_argument("--runtime", action="append", choices=RUNTIMES, help="default: all")
     parser.add_argument("--steps", action="append", type=int, help="sequence length; default: 1 and 100")
+    parser.add_argument(
+        "--batch",
+        action="append",
+        type=int,
+        help="sequences or streams that share a call, for runtimes that can; default: 1; repeatable",
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--slice", type=float, default=0.05, help="seconds of a runtime in a round")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="core to run on")
@@ -123,21 +155,26 @@ def main() -> None:
     os.sched_setaffinity(0, {arguments.core})
     found: list[dict[str, Any]] = []
     where = environment()
-    for name in arguments.workload or list(WORKLOADS):
-        for steps in arguments.steps or LENGTHS:
-            rows = measure_workload(
-                WORKLOADS[name],
-                steps,
-                arguments.runtime or list(RUNTIMES),
-                arguments.rounds,
-                arguments.slice,
-            )
-            found += rows
-            for row in rows:
-                if arguments.json:
-                    print(json.dumps(row | where), flush=True)
+    cases = itertools.product(
+        arguments.workload or list(WORKLOADS), arguments.steps or LENGTHS, arguments.batch or [1]
+    )
+    for name, steps, batch in cases:
+        rows = measure_workload(
+            WORKLOADS[name],
+            steps,
+            batch,
+            arguments.runtime or list(RUNTIMES),
+            arguments.rounds,
+            arguments.slice,
+        )
+        found += rows
+        for row in rows:
+            if arguments.json:
+                print(json.dumps(row | where), flush=True)
     if not arguments.json:
-        print("\n".join(latency_table(found)))
+        print("\n".join(latency_table([row for row in found if row["batch"] == 1])))
+        if arguments.batch:
+            print("\n" + "\n".join(streams_table(found)))
         print(f"\n{where}")
 
 

@@ -1,7 +1,8 @@
-"""Writes docs/performance.md from rows of latency.py and instructions.py (benchmarks/results/performance.jsonl).
+"""Writes docs/performance.md from benchmarks/results/performance.jsonl: rows of latency.py, instructions.py, models.py
+and footprint.py.
 
-`--add FILE` takes rows of a run with --json into the results: a row replaces an older one of the same workload, length,
-runtime and machine or target.
+`--add FILE` takes rows of a run with --json into the results: a row replaces an older one of the same thing on the same
+machine or target.
 """
 
 from __future__ import annotations
@@ -9,22 +10,42 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+from performance_charts import CHARTS, draw
+from performance_tables import (
+    OURS,
+    Row,
+    batch_table,
+    code_size_table,
+    count_table,
+    footprint_table,
+    latency_table,
+    models_table,
+    streams_table,
+)
 from roofline_section import roofline_section
-from workloads import WORKLOADS
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results" / "performance.jsonl", HERE.parent / "docs" / "performance.md"
-OURS = ("irnn_tvm", "irnn_tvm.runtime")
-Row = dict[str, Any]
+LAYER, MODEL, CODE_SIZE, FOOTPRINT = "layer", "model", "code size", "footprint"
+
+
+def kind(row: Row) -> str:
+    """Which script's row it is: rows of layers do not say so."""
+    return str(row.get("bench", LAYER))
 
 
 def key(row: Row) -> tuple[Any, ...]:
     """What makes two rows figures of the same thing."""
     where = row.get("target") or (row["cpu"], row["instruction_set"])
-    return row["workload"], row["T"], row["runtime"], where, row.get("batch", 1)
+    name = row["model"] if kind(row) == MODEL else row["workload"]
+    return (
+        *(kind(row), name, row.get("T"), row.get("runtime"), row.get("figure")),
+        *(where, row.get("batch", 1)),
+    )
 
 
 def load(path: Path) -> list[Row]:
@@ -36,73 +57,20 @@ def add(files: list[Path]) -> None:
     rows = {
         key(row): row for path in [*([RESULTS] if RESULTS.exists() else []), *files] for row in load(path)
     }
-    temporary = RESULTS.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
-    os.replace(temporary, RESULTS)
+    write(RESULTS, "".join(json.dumps(row) + "\n" for row in rows.values()))
 
 
-def cells(rows: list[Row]) -> list[tuple[str, int]]:
-    found = {(row["workload"], row["T"]) for row in rows}
-    return [(name, steps) for name in WORKLOADS for steps in sorted(t for w, t in found if w == name)]
-
-
-def latency_table(rows: list[Row]) -> list[str]:
-    names = list(dict.fromkeys(row["runtime"] for row in rows))
-    value = {(row["workload"], row["T"], row["runtime"]): row["us_median"] for row in rows}
-    lines = [
-        f"| layer | T | {' | '.join(names)} | times faster than the fastest peer |",
-        "|---" * (len(names) + 3) + "|",
-    ]
-    for name, steps in cells(rows):
-        figures = [value.get((name, steps, runtime)) for runtime in names]
-        peers = [f for n, f in zip(names, figures, strict=True) if f is not None and n not in OURS]
-        mine = value.get((name, steps, OURS[0]))
-        ratio = f"{min(peers) / mine:.2f}" if peers and mine else ""
-        shown = " | ".join("" if f is None else f"{f:,.1f}" for f in figures)
-        lines.append(f"| {name} | {steps} | {shown} | {ratio} |")
-    return lines
-
-
-def count_table(rows: list[Row]) -> list[str]:
-    targets = list(dict.fromkeys(row["target"] for row in rows))
-    value = {(row["workload"], row["T"], row["target"]): row for row in rows}
-    lines = [
-        f"| layer | T | {' | '.join(f'{t} | per MAC' for t in targets)} |",
-        "|---" * (2 + 2 * len(targets)) + "|",
-    ]
-    for name, steps in cells(rows):
-        shown = []
-        for target in targets:
-            row = value.get((name, steps, target))
-            shown.append("| " if row is None else f"{row['instructions']:,} | {row['per_mac']:.3f}")
-        lines.append(f"| {name} | {steps} | {' | '.join(shown)} |")
-    return lines
-
-
-def batch_table(rows: list[Row]) -> list[str]:
-    """Instructions per stream by batch, for what was counted with several."""
-    several = {(row["workload"], row["T"], row["target"]) for row in rows if row.get("batch", 1) > 1}
-    batches = sorted({row.get("batch", 1) for row in rows})
-    lines = [
-        f"| layer | T | target | {' | '.join(f'batch {b}' for b in batches)} |",
-        "|---" * (3 + len(batches)) + "|",
-    ]
-    for name, steps, target in sorted(several):
-        value = {
-            row.get("batch", 1): row["instructions"] // row.get("batch", 1)
-            for row in rows
-            if (row["workload"], row["T"], row["target"]) == (name, steps, target)
-        }
-        shown = " | ".join(f"{value[b]:,}" if b in value else "" for b in batches)
-        lines.append(f"| {name} | {steps} | {target} | {shown} |")
-    return lines
+def write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def page(rows: list[Row]) -> str:
     """docs/performance.md."""
-    timed = [row for row in rows if "us_median" in row]
-    everything = [row for row in rows if "instructions" in row]
-    counted = [row for row in everything if row.get("batch", 1) == 1]
+    layers = [row for row in rows if kind(row) == LAYER]
+    counted = [row for row in layers if "instructions" in row]
+    sizes = [row for row in rows if kind(row) == CODE_SIZE]
     lines = [
         "# Performance",
         "",
@@ -115,30 +83,107 @@ def page(rows: list[Row]) -> str:
         "Exact counts of an emulator, the same on every machine. They are not times: caches and what a core does side",
         "by side are not in them. `python benchmarks/instructions.py --target arm --target arm-a53 --target armv7`.",
         "",
-        *count_table(counted),
+        *count_table([row for row in counted if row.get("batch", 1) == 1]),
         "",
-        f"Commits: {', '.join(sorted({str(row['commit']) for row in everything}))}.",
+        f"Commits: {commits(counted)}.",
         "",
         "Several streams or sequences in one call (`--batch`) share every load of a weight, four at a time on `arm`.",
         "Instructions per stream:",
         "",
-        *batch_table(everything),
+        *batch_table(counted),
         "",
     ]
+    timed = [row for row in rows if "cpu" in row]
     for cpu, instruction_set in dict.fromkeys((row["cpu"], row["instruction_set"]) for row in timed):
         here = [r for r in timed if (r["cpu"], r["instruction_set"]) == (cpu, instruction_set)]
-        versions = ", ".join(f"{k} {v}" for k, v in here[-1]["versions"].items())
+        lines += machine(f"{cpu}, {instruction_set}", here)
+    if sizes:
         lines += [
-            f"## Microseconds on {cpu}, {instruction_set}",
+            "## Code beside weights",
             "",
-            "One core, one thread, all runtimes in turns in one process, medians over rounds. `irnn_tvm`: called",
-            f"through its C interface. `python benchmarks/latency.py`; {versions}; commit {here[-1]['commit']}.",
+            "Bytes of a shared library that are loaded, by ELF section. The goal: less than 40 KiB beside the weights.",
+            f"`python benchmarks/footprint.py --only sizes`; commits {commits(sizes)}.",
             "",
-            *latency_table(here),
+            *code_size_table(sizes),
             "",
         ]
     lines += roofline_section()
     return "\n".join([*lines, (HERE / "performance_notes.md").read_text(encoding="utf-8")])
+
+
+def machine(name: str, rows: list[Row]) -> list[str]:
+    """What was timed on one machine."""
+    lines: list[str] = []
+    layers = [row for row in rows if kind(row) == LAYER]
+    single = [row for row in layers if row.get("batch", 1) == 1]
+    if single:
+        lines += [
+            f"## Microseconds on {name}",
+            "",
+            "One core, one thread, all runtimes in turns in one process, medians over rounds. `irnn_tvm`: called",
+            "through its C interface; all others through their Python packages, which is part of their time. Streams",
+            f"keep their states. `python benchmarks/latency.py`; {versions(single)}; commits {commits(single)}.",
+            "",
+            *latency_table(single),
+            "",
+            *chart("ratios", "Times of all runtimes, divided by irnn_tvm's"),
+        ]
+    if len(layers) > len(single):
+        lines += [
+            f"## Streams that share a call, on {name}",
+            "",
+            "Microseconds per stream: every weight that is read serves all of them. `python benchmarks/latency.py",
+            "--steps 1 --batch 1 --batch 2 --batch 4 --batch 8 --workload lstm-256 --workload lstm-512 --workload",
+            f"lstm-1024`; commits {commits([row for row in layers if row.get('batch', 1) > 1])}.",
+            "",
+            *streams_table([row for row in layers if row["T"] == 1]),
+            "",
+            *chart("streams", "Microseconds per stream by the number of streams in a call"),
+        ]
+    models = [row for row in rows if kind(row) == MODEL]
+    if models:
+        lines += [
+            f"## Whole models on {name}",
+            "",
+            "The pretrained networks of the examples, from Python and on one core, in turns. g2p: letters to phonemes,",
+            "a word at a time. textgenrnn: sentences, all three outputs. The last column counts equal answers.",
+            f"`python benchmarks/models.py`; {versions(models)}; commits {commits(models)}.",
+            "",
+            *models_table(models),
+            "",
+        ]
+    footprint = [row for row in rows if kind(row) == FOOTPRINT]
+    if footprint:
+        lines += [
+            f"## Start, memory and calls on {name}",
+            "",
+            "Medians over fresh processes with warm file caches. Memory: the peak of a process that opens the library",
+            "and makes steps, less one that does not, less the weights; both have state, arena, input and output.",
+            "Overhead of a step in C: the library's own C file with kernels that do nothing.",
+            f"`python benchmarks/footprint.py`; commits {commits(footprint)}.",
+            "",
+            *footprint_table(footprint),
+            "",
+        ]
+    return lines
+
+
+def chart(name: str, words: str) -> list[str]:
+    """A picture, where it was drawn."""
+    path = CHARTS[name]
+    if not path.with_suffix(".svg").exists():
+        return []
+    return [f"![{words}](figures/{path.name}.svg)", ""]
+
+
+def commits(rows: list[Row]) -> str:
+    return ", ".join(sorted({str(row["commit"]) for row in rows}))
+
+
+def versions(rows: list[Row]) -> str:
+    """Packages that the rows were measured with; the newest row of each names its version."""
+    found = {name: version for row in rows for name, version in row["versions"].items()}
+    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
 def main() -> None:
@@ -149,9 +194,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.add:
         add(arguments.add)
-    temporary = PAGE.with_suffix(".tmp")
-    temporary.write_text(page(load(RESULTS)), encoding="utf-8")
-    os.replace(temporary, PAGE)
+    rows = load(RESULTS)
+    try:
+        draw([row for row in rows if kind(row) == LAYER and "us_median" in row], OURS)
+    except ImportError as error:
+        print(f"no charts were drawn: {error.name} is not installed (irnn-tvm[plots])", file=sys.stderr)
+    write(PAGE, page(rows))
 
 
 if __name__ == "__main__":

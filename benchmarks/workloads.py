@@ -1,7 +1,8 @@
-"""The layers that latency.py and instructions.py measure: random weights, input as wide as the state, batch 1."""
+"""The layers that the scripts in this folder measure: random weights, an input as wide as the state."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,10 @@ class Workload:
         widths = [self.hidden, *([self.hidden * directions] * (self.layers - 1))]
         return sum(gates * directions * self.hidden * (width + self.hidden) for width in widths)
 
+    def streams(self, steps: int) -> bool:
+        """Whether an inference of so many steps is a step of a stream, which keeps its state."""
+        return steps == 1 and not self.bidirectional
+
     def network(self) -> Layer:
         """The float layer, the same in every run."""
         torch.manual_seed(0)
@@ -57,7 +62,7 @@ WORKLOADS = {
 
 
 class Layer(nn.Module):
-    """float32 [1, T, X] -> [1, T, H]."""
+    """float32 [B, T, X] -> [B, T, directions * H]."""
 
     def __init__(self, workload: Workload) -> None:
         super().__init__()
@@ -74,6 +79,7 @@ class Layer(nn.Module):
         return output
 
 
+@functools.cache
 def integer_model(workload: Workload) -> irnn_tvm.IntegerModel:
     """The layer after post-training quantization. Rounding to nearest: its speed does not depend on the weights."""
     config = irnn_tvm.QuantConfig(weight_rounding="nearest")

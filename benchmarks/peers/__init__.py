@@ -1,11 +1,38 @@
 """The runtimes that latency.py times beside ours: one file each, with `prepare`.
 
-prepare(workload, steps) returns a call without arguments that runs one inference of `steps` time steps on one thread,
-and raises Unsupported, saying why, for what the runtime cannot run.
+prepare(workload, steps, batch) returns an Inference of `steps` time steps of `batch` sequences on one thread. It raises
+Unsupported, saying why, for what the runtime cannot run. Where a workload streams, an inference of one step is one step
+of a stream: it goes on from the state that the call before it left. All others start from zeros.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
 
 class Unsupported(Exception):
     """A runtime has no way to run a workload."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Something to call: what is timed is `run`.
+
+    x: float32 [B, T, X]; the next call sees what is written here. output: what run returned, as float32 [B, T, Y].
+    """
+
+    x: Array
+    run: Callable[[], Any]
+    output: Callable[[Any], Array]
+
+
+def example(steps: int, batch: int, width: int) -> Array:
+    """Inputs float32 [B, T, X], the same ones for every runtime."""
+    return np.random.default_rng(0).standard_normal((batch, steps, width)).astype(np.float32)

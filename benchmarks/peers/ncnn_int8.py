@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from workloads import Workload
 
-from peers import Unsupported
+from peers import Inference, Unsupported, example
 
 NAME = "ncnn int8"
 INT8_TAG = 0x000D4B38  # in front of int8 weights in a model file
@@ -18,41 +18,71 @@ INT8_TAG = 0x000D4B38  # in front of int8 weights in a model file
 GATES = {"lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 
 
-def prepare(workload: Workload, steps: int) -> Callable[[], object]:
+STATES = {"lstm": ("h", "c"), "gru": ("h",)}
+
+
+def prepare(workload: Workload, steps: int, batch: int) -> Inference:
     try:
         import ncnn
     except ImportError as error:
         raise Unsupported(f"{error.name} is not installed") from error
+    if batch != 1:
+        raise Unsupported("its layers have no batch")
+    streams = workload.streams(steps)
     net = ncnn.Net()
     net.opt.num_threads = 1
     with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
         parameters, weights = Path(folder) / "model.param", Path(folder) / "model.bin"
-        parameters.write_text(graph(workload), encoding="ascii")
+        parameters.write_text(graph(workload, streams), encoding="ascii")
         weights.write_bytes(model(workload))
         if net.load_param(str(parameters)) or net.load_model(str(weights)):
             raise Unsupported("ncnn refused the model")
-    x = ncnn.Mat(np.random.default_rng(0).standard_normal((steps, workload.hidden)).astype(np.float32))
+    x = example(steps, 1, workload.hidden)
+    mat = ncnn.Mat(x[0])  # on the array's own memory
+    if not streams:
 
-    def run() -> object:
-        with net.create_extractor() as extractor:
-            extractor.input("x", x)
-            return extractor.extract("y")[1]
+        def run() -> Any:
+            with net.create_extractor() as extractor:
+                extractor.input("x", mat)
+                return extractor.extract("y")[1]
 
-    return run
+    else:
+        names = [f"{state}{layer}" for layer in range(workload.layers) for state in STATES[workload.cell]]
+        states = {name: ncnn.Mat(np.zeros((1, workload.hidden), np.float32)).clone() for name in names}
+
+        def run() -> Any:
+            with net.create_extractor() as extractor:
+                extractor.input("x", mat)
+                for name in names:
+                    extractor.input(f"{name}_in", states[name])
+                y = extractor.extract("y")[1]
+                for name in names:
+                    states[name] = extractor.extract(f"{name}_out")[1]
+                return y
+
+    return Inference(x, run, lambda y: np.array(y)[None])
 
 
-def graph(workload: Workload) -> str:
-    """The .param file."""
-    lines, x = ["Input input 0 1 x"], "x"
+def graph(workload: Workload, streams: bool = False) -> str:
+    """The .param file. streams: states are inputs and outputs."""
+    lines, x, blobs = ["Input input 0 1 x"], "x", 1
     for layer in range(workload.layers):
         y = "y" if layer == workload.layers - 1 else f"y{layer}"
         width = workload.hidden * (1 if layer == 0 or not workload.bidirectional else 2)
         gates, directions = len(GATES[workload.cell]), 2 if workload.bidirectional else 1
         size = gates * workload.hidden * width * directions
+        states = [f"{state}{layer}" for state in STATES[workload.cell]] if streams else []
+        lines += [f"Input {name} 0 1 {name}_in" for name in states]
+        count = 1 + len(states)
+        inputs, outputs = [x, *(f"{n}_in" for n in states)], [y, *(f"{n}_out" for n in states)]
         kind, direction = workload.cell.upper(), 2 if workload.bidirectional else 0
-        lines.append(f"{kind} rnn{layer} 1 1 {x} {y} 0={workload.hidden} 1={size} 2={direction} 8=2")
+        lines.append(
+            f"{kind} rnn{layer} {count} {count} {' '.join(inputs)} {' '.join(outputs)} "
+            f"0={workload.hidden} 1={size} 2={direction} 8=2"
+        )
+        blobs += count + len(states)
         x = y
-    return f"7767517\n{len(lines)} {len(lines)}\n" + "\n".join(lines) + "\n"
+    return f"7767517\n{len(lines)} {blobs}\n" + "\n".join(lines) + "\n"
 
 
 def model(workload: Workload) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,30 +22,31 @@ LONGEST = 256  # steps that layers are built for which need the whole sequence
 
 
 @functools.cache
-def library(workload: Workload) -> Library:
+def library(workload: Workload, batch: int = 1) -> Library:
     """The workload for this machine."""
     folder = Path(tempfile.mkdtemp(prefix="irnn-bench-"))
-    return build(integer_model(workload), workload, "host", folder, LONGEST)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return build(integer_model(workload), workload, "host", folder, LONGEST, batch)
 
 
 @functools.cache
 def caller() -> ctypes.CDLL:
     """c_caller.c, compiled."""
-    folder = Path(tempfile.mkdtemp(prefix="irnn-bench-"))
     source = Path(__file__).parents[1] / "c_caller.c"
-    made = folder / "caller.so"
-    toolchain.run_zig(
-        ["cc", "-O2", "-std=gnu99", "-shared", "-fPIC", source, "-o", made], "Compiling the C caller"
-    )
-    loaded = ctypes.CDLL(str(made))
+    with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
+        made = Path(folder) / "caller.so"
+        toolchain.run_zig(
+            ["cc", "-O2", "-std=gnu99", "-shared", "-fPIC", source, "-o", made], "Compiling the C caller"
+        )
+        loaded = ctypes.CDLL(str(made))
     for name in ("time_step", "time_run"):
         getattr(loaded, name).restype = ctypes.c_double
     return loaded
 
 
-def prepare_c(workload: Workload, steps: int) -> Callable[[int], float]:
+def prepare_c(workload: Workload, steps: int, batch: int) -> Callable[[int], float]:
     """calls -> seconds of one, through the C interface."""
-    built = library(workload)
+    built = library(workload, batch)
     shared = ctypes.CDLL(str(built.directory / built.report["files"]["library"]))
     inputs = measure.example_inputs(built, steps)[0]
     first = built.run(inputs)
@@ -70,9 +73,9 @@ def prepare_c(workload: Workload, steps: int) -> Callable[[int], float]:
     return time
 
 
-def prepare_python(workload: Workload, steps: int) -> Callable[[], object]:
+def prepare_python(workload: Workload, steps: int, batch: int) -> Callable[[], object]:
     """A call of irnn_tvm.runtime into an output that is there."""
-    built = library(workload)
+    built = library(workload, batch)
     inputs = measure.example_inputs(built, steps)
     first = built.run(*inputs)
     outputs = first if isinstance(first, tuple) else (first,)

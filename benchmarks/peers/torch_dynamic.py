@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import nn
 from workloads import Workload
 
+from peers import Inference, torch_eager
+
 NAME = "torch dynamic int8"
 
 
-def prepare(workload: Workload, steps: int) -> Callable[[], object]:
-    torch.set_num_threads(1)
+def prepare(workload: Workload, steps: int, batch: int) -> Inference:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = torch.ao.quantization.quantize_dynamic(
             workload.network(), {nn.LSTM, nn.GRU}, dtype=torch.qint8
         )
-    x = torch.randn(1, steps, workload.hidden)
-
-    def run() -> object:
-        with torch.inference_mode():
-            return network(x)
-
-    return run
+    return torch_eager.inference(network.rnn, workload, steps, batch)

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
+from torch import nn
 from workloads import Workload
 
-NAME = "torch f32"
+from peers import Inference, example
+
+NAME, NAME_PLAIN = "torch f32", "torch f32, no oneDNN"
 
 
-def prepare(workload: Workload, steps: int) -> Callable[[], object]:
+def prepare(workload: Workload, steps: int, batch: int) -> Inference:
+    return inference(workload.network().rnn, workload, steps, batch)
+
+
+def inference(layer: nn.Module, workload: Workload, steps: int, batch: int) -> Inference:
+    """A call of a layer that takes and gives a state, as nn.LSTM does."""
     torch.set_num_threads(1)
-    network, x = workload.network(), torch.randn(1, steps, workload.hidden)
+    x = example(steps, batch, workload.hidden)
+    shared = torch.from_numpy(x)
+    if not workload.streams(steps):
 
-    def run() -> object:
-        with torch.inference_mode():
-            return network(x)
+        def run() -> torch.Tensor:
+            with torch.inference_mode():
+                output: torch.Tensor = layer(shared)[0]
+                return output
 
-    return run
+    else:
+        state = None
+
+        def run() -> torch.Tensor:
+            nonlocal state
+            with torch.inference_mode():
+                output: torch.Tensor
+                output, state = layer(shared, state)
+                return output
+
+    return Inference(x, run, lambda output: output.numpy())
 
 
-def prepare_without_onednn(workload: Workload, steps: int) -> Callable[[], object]:
-    run = prepare(workload, steps)
+def prepare_without_onednn(workload: Workload, steps: int, batch: int) -> Inference:
+    inner = prepare(workload, steps, batch)
 
-    def plain() -> object:
+    def run() -> torch.Tensor:
         with torch.backends.mkldnn.flags(enabled=False):
-            return run()
+            output: torch.Tensor = inner.run()
+            return output
 
-    return plain
+    return Inference(inner.x, run, inner.output)

@@ -148,7 +148,19 @@ def link_shared(
         script = Path(folder) / "exports.map"
         symbols = " ".join(f"{name};" for name in sorted(set(exports)))
         script.write_text(f"{{ global: {symbols} local: *; }};\n", encoding="utf-8")
-        options = ["-Wl,--gc-sections", "-Wl,-z,defs", "-Wl,--build-id=none", "-Wl,-z,noexecstack"]
+        # TVM describes every kernel's loops to debuggers, in up to a tenth of the file. zig's --strip-debug would take
+        # the symbols, too, by which sizes and profiles tell kernels from weights.
+        sections = Path(folder) / "sections.ld"
+        sections.write_text(
+            "SECTIONS { /DISCARD/ : { *(.debug_*) } } INSERT AFTER .comment;\n", encoding="utf-8"
+        )
+        options = [
+            f"-Wl,-T,{sections}",
+            "-Wl,--gc-sections",
+            "-Wl,-z,defs",
+            "-Wl,--build-id=none",
+            "-Wl,-z,noexecstack",
+        ]
         options += [f"-Wl,--version-script={script}", f"-Wl,-soname,{out_lib.name}"]
         run_zig(
             ["cc", "-shared", *_target_flags(target), *_LINK, "-o", out_lib, *objects, *libraries, *options],

@@ -11,6 +11,7 @@ from irnn_tvm.errors import LoadError
 from irnn_tvm.runtime import shapes
 from irnn_tvm.runtime.emulated import EmulatedEngine
 from irnn_tvm.runtime.export import copy_directory
+from irnn_tvm.runtime.fast_run import FastRun
 from irnn_tvm.runtime.fast_step import FastStep
 from irnn_tvm.runtime.native import NativeEngine, aligned, refusal
 from irnn_tvm.runtime.protocol import Operation
@@ -73,6 +74,8 @@ class Library:
         self.time = TimeRange.from_report(report["time"])
         self._step_time = TimeRange(1, 1)
         self._engine, self._refusal = self._choose_engine(emulate)
+        # Streams that `run` used, for the next call: as many as threads were in it at once.
+        self._idle: list[Stream] = []
 
     @property
     def emulated(self) -> bool:
@@ -98,9 +101,18 @@ class Library:
         the model has several outputs. InputError names the input that is wrong; LoadError when the library
         cannot run on this machine.
         """
-        operation = self._run_operation(inputs, out)
-        self._execute([operation])
-        return self._result(operation)
+        if not isinstance(self._engine, NativeEngine):
+            operation = self._run_operation(inputs, out)
+            self._execute([operation])
+            return self._result(operation)
+        try:
+            stream = self._idle.pop()
+        except IndexError:
+            stream = self.stream()
+        try:
+            return stream._run_from_start(inputs, out)
+        finally:
+            self._idle.append(stream)
 
     def run_many(self, sequences: Iterable[Any]) -> list[Result]:
         """`run` for each item (an array, or a tuple of the inputs), each from the initial state.
@@ -178,6 +190,10 @@ class Library:
         if not self.streamable or not isinstance(self._engine, NativeEngine):
             return None
         return FastStep(self, memory, self._engine)
+
+    def _fast_run(self, memory: Memory) -> FastRun | None:
+        """The short way of a stream's run, where the library runs in this process."""
+        return FastRun(self, memory, self._engine) if isinstance(self._engine, NativeEngine) else None
 
     def _execute(self, operations: Sequence[Operation]) -> None:
         self._engine_or_raise().execute(self._memory(), operations)

@@ -38,7 +38,8 @@ def refusal(library: Path, cpu_flags: Sequence[str]) -> str | None:
         return f"it was built for {built_for} and this machine is {here}"
     if (header[4] == 2) != (ctypes.sizeof(ctypes.c_void_p) == 8):
         return f"it is {'64' if header[4] == 2 else '32'}-bit code and this Python is not"
-    missing = [flag for flag in cpu_flags if flag not in _cpu_flags()] if _cpu_flags() else []
+    present = _cpu_flags() if cpu_flags else frozenset()
+    missing = [flag for flag in cpu_flags if flag not in present] if present else []
     if missing:
         return f"its code uses {', '.join(missing)}, which this CPU does not have"
     return None
@@ -56,8 +57,8 @@ class NativeEngine:
         count = len(report["inputs"]) + len(report["outputs"])
         pointer = ctypes.c_void_p
         self._init = self._function(f"{name}_init", [pointer])
-        self._reset = self._function(f"{name}_reset", [pointer])
-        self._run = self._function(f"{name}_run", [pointer, pointer, ctypes.c_int32] + [pointer] * count)
+        self.reset = self._function(f"{name}_reset", [pointer])
+        self.run = self._function(f"{name}_run", [pointer, pointer, ctypes.c_int32] + [pointer] * count)
         self.step = (
             self._function(f"{name}_step", [pointer, pointer] + [pointer] * count)
             if report["streamable"]
@@ -76,9 +77,9 @@ class NativeEngine:
             pointers = [address(array) for array in (*operation.inputs, *operation.outputs)]
             for _ in range(operation.repeats or 1):
                 if operation.kind == "reset":
-                    operation.code = self._reset(state)
+                    operation.code = self.reset(state)
                 elif operation.kind == "run":
-                    operation.code = self._run(state, arena, operation.length, *pointers)
+                    operation.code = self.run(state, arena, operation.length, *pointers)
                 else:
                     assert self.step is not None  # Stream.step has refused before
                     operation.code = self.step(state, arena, *pointers)

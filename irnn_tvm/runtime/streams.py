@@ -56,7 +56,8 @@ class Stream:
         self._library = library
         self._memory = memory
         self._lock = threading.Lock()
-        self._fast = library._fast_step(memory)
+        self._fast_step = library._fast_step(memory)
+        self._fast_run = library._fast_run(memory)
 
     def step(self, *inputs: Any, out: Array | Sequence[Array] | None = None) -> Result:
         """One time step. Inputs have T = 1, or no T axis at all, and then the outputs have none either.
@@ -64,13 +65,13 @@ class Stream:
         Returns one array, or a tuple when the model has several outputs. `out` (with the T axis) is written
         in place. InputError for a wrong shape or dtype, or for a model that cannot run step by step.
         """
-        if self._fast is not None:
+        if self._fast_step is not None:
             with self._lock:
-                done = self._fast(inputs, out)
+                done = self._fast_step(inputs, out)
             if done is not None:
-                result, code = done
-                raise_for_code(code, "step")
-                return result
+                if done[1] != 0:
+                    raise_for_code(done[1], "step")
+                return done[0]
         operation, squeeze = self._step_operation(inputs, out)
         self._execute([operation])
         return self._library._result(operation, squeeze)
@@ -88,9 +89,26 @@ class Stream:
 
     def run(self, *inputs: Any, out: Array | Sequence[Array] | None = None) -> Result:
         """The next T steps of this stream: inputs as in Library.run, continuing from where the stream is."""
+        if self._fast_run is not None:
+            with self._lock:
+                done = self._fast_run(inputs, out)
+            if done is not None:
+                if done[1] != 0:
+                    raise_for_code(done[1], "run")
+                return done[0]
         operation = self._library._run_operation(inputs, out)
         self._execute([operation])
         return self._library._result(operation)
+
+    def _run_from_start(self, inputs: Sequence[Any], out: Any) -> Result:
+        """`run` from the initial state; no array of the caller is remembered."""
+        if self._memory.initialized:
+            self.reset()
+        try:
+            return self.run(*inputs, out=out)
+        finally:
+            if self._fast_run is not None:
+                self._fast_run.release()
 
     def reset(self) -> None:
         """Back to the initial state."""

@@ -60,6 +60,13 @@ def test_nothing_but_memory_helpers_is_undefined(name: str, target: str, library
 
 
 @pytest.mark.parametrize("target", [name for name in COMPILED if name not in ARCHIVES])
+def test_shared_libraries_carry_nothing_for_debuggers(target: str, library: Libraries) -> None:
+    names = [section.name for section, _ in sections(binary(library("tagger", target)))]
+    assert ".symtab" in names  # by which sizes and profiles tell kernels from weights
+    assert not [name for name in names if name.startswith(".debug")]
+
+
+@pytest.mark.parametrize("target", [name for name in COMPILED if name not in ARCHIVES])
 def test_exports_are_the_interface(target: str, library: Libraries) -> None:
     calls = ("init", "reset", "step", "run")
     expected = {f"tagger_{call}" for call in calls} | {f"__tvm_ffi_{call}" for call in calls}
