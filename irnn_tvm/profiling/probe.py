@@ -80,7 +80,7 @@ class Probe:
             functions[index] = base + table[name].address
         self._memory = lib._memory()
         engine.execute(self._memory, [])
-        function: Any = engine.step if self.single else engine._run
+        function: Any = engine.step if self.single else engine.run
         self._function = ctypes.cast(function, ctypes.c_void_p)
         operation = lib._run_operation(tuple(inputs), None)
         self.outputs = list(operation.outputs)
