@@ -79,14 +79,14 @@ def processes(count: int) -> Iterator[dict[str, Any]]:
         yield figure("start in Python: load to the first output", LARGE, python * 1e3, "ms", 5, 2)
         imported = in_python(IMPORT, large, count)
         yield figure("import of irnn_tvm.runtime, with NumPy", LARGE, imported * 1e3, "ms", None, 1)
-        peak, bare = (in_c(caller, mode, large, count, calls=100) for mode in ("memory", "bare"))
+        peak, bare = (in_c(caller, mode, large, count, calls=10) for mode in ("memory", "bare"))
         beside = peak - bare - large.report["weight_bytes"] / KIB
         yield figure("memory beside weights, state and arena", LARGE, beside, "KiB", 2048, 0)
         for workload in CALLED:
             empty = empty_kernels(built[workload], folder / f"empty-{workload.name}")
-            overhead = in_c(caller, "call", empty, count, calls=1_000_000)
+            overhead = in_c(caller, "call", empty, count, calls=2_000)
             yield figure("overhead of step in C", workload, overhead, "ns", 100, 1)
-        whole = in_c(caller, "call", tiny, count, calls=1_000_000)
+        whole = in_c(caller, "call", tiny, count, calls=2_000)
         yield figure("all of step in C, kernels too, of one unit", TINY, whole, "ns", None, 0)
         step = in_python(STEP, tiny, count)
         yield figure("overhead of Stream.step in Python", TINY, step * 1e6 - whole / 1e3, "µs", 3, 2)
@@ -166,11 +166,11 @@ x = np.zeros([1 if n == "T" else n for n in tensor.shape], tensor.dtype)
 stream = library.stream()
 out = stream.step(x)
 times = []
-for _ in range(50):
+for _ in range(501):  # short slices: most of them lie between two interruptions
     start = time.perf_counter()
-    for _ in range(1000):
+    for _ in range(100):
         stream.step(x, out=out)
-    times.append((time.perf_counter() - start) / 1000)
+    times.append((time.perf_counter() - start) / 100)
 print(sorted(times)[len(times) // 2])
 """
 

@@ -2,8 +2,8 @@
  *
  * footprint_caller MODE LIBRARY NAME STATE_BYTES ARENA_BYTES X_BYTES Y_BYTES CALLS
  *   start   nanoseconds from before dlopen to the first output of step
- *   call    nanoseconds of one step, over CALLS of them
- *   memory  peak of resident memory in KiB after CALLS steps
+ *   call    nanoseconds of one step: the median over SLICES of CALLS steps each
+ *   memory  peak of resident memory in KiB after as many steps
  *   bare    the same without the library: all buffers are there and touched
  */
 #define _GNU_SOURCE
@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#define SLICES 501
 
 typedef int (*init_function)(void *state);
 typedef int (*step_function)(void *state, void *arena, const void *x, void *y);
@@ -46,6 +48,11 @@ static void *function(void *library, const char *name, const char *suffix) {
     fail(symbol);
   }
   return found;
+}
+
+static int compare(const void *left, const void *right) {
+  double a = *(const double *)left, b = *(const double *)right;
+  return (a > b) - (a < b);
 }
 
 static long peak_kib(void) {
@@ -85,15 +92,19 @@ int main(int count, char **arguments) {
     printf("%.0f\n", started - opened);
     return 0;
   }
-  double before = now();
-  for (long i = 0; i < calls; ++i) {
-    if (step(state, arena, x, y) != 0) {
-      fail("a step failed");
+  double slices[SLICES];
+  for (int slice = 0; slice < SLICES; ++slice) {
+    double before = now();
+    for (long i = 0; i < calls; ++i) {
+      if (step(state, arena, x, y) != 0) {
+        fail("a step failed");
+      }
     }
+    slices[slice] = (now() - before) / (double)calls;
   }
-  double after = now();
+  qsort(slices, SLICES, sizeof slices[0], compare);
   if (strcmp(mode, "call") == 0) {
-    printf("%.3f\n", (after - before) / (double)calls);
+    printf("%.3f\n", slices[SLICES / 2]);
   } else if (strcmp(mode, "memory") == 0) {
     printf("%ld\n", peak_kib());
   } else {
