@@ -59,6 +59,31 @@ class Avx2(InstructionSet):
         upper = _alternate(_logical_right(even, 32), odd)
         return T.shift_right(upper, T.Broadcast(T.int32(shift - 32), 8)) if shift > 32 else upper
 
+    def add_pairs(self, total: Expr, values: Expr) -> Expr:
+        ones = T.Broadcast(T.int16(1), 16)
+        return total + intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", values, ones)
+
+    def add_squares(self, total: Expr, values: Expr) -> Expr:
+        # Two squares of -2**15 are 2**31, which fits as long as nobody takes it for a sign.
+        return _add_words(total, intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", values, values))
+
+    def add_sizes(self, total: Expr, values: Expr) -> Expr:
+        return _add_words(total, intrinsic("int32x8", "llvm.abs.v8i32", values, T.bool(False)))
+
+    def scaled_by(self, values: Expr, factor: Expr, shift: Expr) -> Expr:
+        # AVX2 shifts 64 bits only as if they had no sign: 2**63 more makes them so, and is taken off behind the shift.
+        half = T.Broadcast(T.shift_left(T.int64(1), shift - T.int64(1)), 4)
+        sign = T.Broadcast(T.int64(-(1 << 63)), 4)
+        places = T.Broadcast(T.Cast("uint64", shift), 4)
+        more = T.Broadcast(T.shift_left(T.int64(1), T.int64(63) - shift), 4)
+        wide = T.reinterpret("int64x4", values)
+        parts = []
+        for lanes in (wide, _logical_right(wide, 32)):
+            total = _product(lanes, T.Broadcast(T.Cast("int64", factor), 4)) + half
+            shifted = T.shift_right(T.reinterpret("uint64x4", T.bitwise_xor(total, sign)), places)
+            parts.append(T.reinterpret("int64x4", shifted) - more)
+        return _alternate(parts[0], T.shift_left(parts[1], T.Broadcast(T.int64(32), 4)))
+
     def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
         # vpmaddwd of (slope, value) and (distance, 2**shift); lanes are interleaved and packed in the same order.
         scale = T.Broadcast(T.int16(1 << shift), 16)
@@ -105,6 +130,13 @@ class Avx2(InstructionSet):
 def _logical_right(value: Expr, places: int) -> Expr:
     shifted = T.shift_right(T.reinterpret("uint64x4", value), T.Broadcast(T.uint64(places), 4))
     return T.reinterpret("int64x4", shifted)
+
+
+def _add_words(total: Expr, values: Expr) -> Expr:
+    """int64x4: total plus eight words without a sign."""
+    pairs = T.reinterpret("int64x4", values)
+    low = T.bitwise_and(pairs, T.Broadcast(T.int64((1 << 32) - 1), 4))
+    return total + low + _logical_right(pairs, 32)
 
 
 def _product(x: Expr, y: Expr) -> Expr:
