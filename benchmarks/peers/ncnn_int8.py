@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from workloads import Workload
 
-from peers import Unsupported
+from peers import Unsupported, only_plain
 
 NAME = "ncnn int8"
 INT8_TAG = 0x000D4B38  # in front of int8 weights in a model file
@@ -19,6 +19,7 @@ GATES = {"lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 
 
 def prepare(workload: Workload, steps: int) -> Callable[[], object]:
+    only_plain(workload)
     try:
         import ncnn
     except ImportError as error:

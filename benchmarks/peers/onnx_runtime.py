@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from workloads import Workload
 
-from peers import Unsupported
+from peers import Unsupported, only_plain
 
 NAME, NAME_INT8 = "onnxruntime f32", "onnxruntime dynamic int8"
 # ONNX orders gates i, o, f, c and z, r, h; PyTorch i, f, g, o and r, z, n.
@@ -25,6 +25,7 @@ def prepare_int8(workload: Workload, steps: int) -> Callable[[], object]:
 
 
 def _prepare(workload: Workload, steps: int, quantized: bool) -> Callable[[], object]:
+    only_plain(workload)
     try:
         import onnx
         import onnxruntime

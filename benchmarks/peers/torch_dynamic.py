@@ -9,10 +9,13 @@ import torch
 from torch import nn
 from workloads import Workload
 
+from peers import only_plain
+
 NAME = "torch dynamic int8"
 
 
 def prepare(workload: Workload, steps: int) -> Callable[[], object]:
+    only_plain(workload)
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
