@@ -14,7 +14,7 @@ from . import fixed_point as fp
 from . import normalize_lanes
 from .lanes import Lanes
 from .lstm_general_layout import Variant
-from .tiles import products_bound
+from .tiles import magnitude, products_bound
 
 Expr = Any
 Terms = list[tuple[Expr, Expr]]
@@ -33,16 +33,16 @@ def fits(v: Variant, arrays: dict[str, np.ndarray]) -> bool:
     else:
         checks += [(max(p), shift, 0) for p, shift in zip(products, v.get("norm_shift"), strict=True)]
         largest = largest_unit(v.norm, v.gates * v.hidden)
-        gains = _largest(arrays["gain_ih"]) + _largest(arrays["gain_hh"])
-        sums = [largest * gains + (_largest(arrays["gate_bias"]) << UNIT_BITS)] * v.gates
+        gains = magnitude(arrays["gain_ih"]) + magnitude(arrays["gain_hh"])
+        sums = [largest * gains + (magnitude(arrays["gate_bias"]) << UNIT_BITS)] * v.gates
     if v.peephole:
-        sums = [total + cell * _largest(arrays["mult_peephole"]) for total in sums]
+        sums = [total + cell * magnitude(arrays["mult_peephole"]) for total in sums]
     checks += zip(sums, v.get("gate_shift"), v.get("gate_zp"), strict=True)
     update = unit * cell * v.get("f_mult") + (unit + v.get("one")) * unit * v.get("i_mult")
     checks.append((update, v.get("cell_shift"), v.get("cell_zp")))
     if v.cell_norm is not None:
-        normalised = largest_unit(v.cell_norm, v.hidden) * _largest(arrays["cell_gain"])
-        normalised += _largest(arrays["cell_bias"]) << UNIT_BITS
+        normalised = largest_unit(v.cell_norm, v.hidden) * magnitude(arrays["cell_gain"])
+        normalised += magnitude(arrays["cell_bias"]) << UNIT_BITS
         checks.append((normalised, v.get("cell_norm_shift"), v.get("cell_norm_zp")))
     checks.append((unit * unit * v.get("h_mult"), v.get("h_shift"), v.get("h_zp")))
     if v.projected:
@@ -55,10 +55,6 @@ def fits(v: Variant, arrays: dict[str, np.ndarray]) -> bool:
         product = unit * 256 * v.get("mogrifier_mult")[r]
         checks.append((product, v.get("mogrifier_out_shift")[r], v.get("mogrifier_out_zp")[r]))
     return all(fp.within_int32(*check) for check in checks)
-
-
-def _largest(values: np.ndarray) -> int:
-    return int(np.abs(values.astype(np.int64)).max())
 
 
 class Formulas:
