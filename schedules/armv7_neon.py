@@ -35,6 +35,9 @@ class Armv7Neon(Neon):
         ]
         return T.vectorcombine("int32x4", *halves)
 
+    def product(self, a: Expr, b: Expr) -> Expr:
+        return intrinsic("int64x2", "llvm.arm.neon.vmulls.v2i64", a, b)
+
     def rounded(self, value: Expr, shift: int | Expr) -> Expr:
         places = T.Broadcast(T.int64(-shift) if isinstance(shift, int) else T.int64(0) - shift, 2)
         return intrinsic("int64x2", "llvm.arm.neon.vrshifts.v2i64", value, places)

@@ -76,10 +76,10 @@ class Avx2(InstructionSet):
         sign = T.Broadcast(T.int64(-(1 << 63)), 4)
         places = T.Broadcast(T.Cast("uint64", shift), 4)
         more = T.Broadcast(T.shift_left(T.int64(1), T.int64(63) - shift), 4)
-        wide = T.reinterpret("int64x4", values)
+        wide, factors = (T.reinterpret("int64x4", v) for v in (values, T.Broadcast(factor, 8)))
         parts = []
         for lanes in (wide, _logical_right(wide, 32)):
-            total = _product(lanes, T.Broadcast(T.Cast("int64", factor), 4)) + half
+            total = _product(lanes, factors) + half
             shifted = T.shift_right(T.reinterpret("uint64x4", T.bitwise_xor(total, sign)), places)
             parts.append(T.reinterpret("int64x4", shifted) - more)
         return _alternate(parts[0], T.shift_left(parts[1], T.Broadcast(T.int64(32), 4)))
