@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,12 +14,17 @@ from torch import Tensor, nn
 import irnn_tvm
 from irnn_tvm import Library
 
-CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {
+    "lstm": nn.LSTM,
+    "lnlstm": partial(irnn_tvm.nn.LSTM, norm="layer"),
+    "madlstm": partial(irnn_tvm.nn.LSTM, norm="mad"),
+    "gru": nn.GRU,
+}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """cell: lstm or gru; hidden: units of a direction."""
+    """cell: of CELLS; hidden: units of a direction."""
 
     cell: str
     hidden: int
@@ -33,7 +40,7 @@ class Workload:
     @property
     def macs(self) -> int:
         """int8 multiply-accumulates of a step."""
-        gates, directions = {"lstm": 4, "gru": 3}[self.cell], 2 if self.bidirectional else 1
+        gates, directions = 3 if self.cell == "gru" else 4, 2 if self.bidirectional else 1
         widths = [self.hidden, *([self.hidden * directions] * (self.layers - 1))]
         return sum(gates * directions * self.hidden * (width + self.hidden) for width in widths)
 
@@ -56,6 +63,8 @@ WORKLOADS = {
         Workload("lstm", 1024),
         Workload("lstm", 650, layers=2),
         Workload("lstm", 320, bidirectional=True),
+        Workload("lnlstm", 256),
+        Workload("madlstm", 256),
         Workload("gru", 256),
     )
 }

@@ -1,7 +1,8 @@
 """irnn.gru: Relax op and TIR lowering of one step (formula: irnn_tvm/ops/gru.py).
 
 Reset after the product: one pass over packed weights, for a unit or for a tile of units. Reset before it: the r and z
-rows of all units first (they need nothing else), then the n rows, whose input r*h needs every r.
+rows of all units first (they need nothing else), then the n rows, whose input r*h needs every r; in tiles in
+gru_before_tiles.py.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from tvm import relax
 from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
-from . import requantize
+from . import gru_before_tiles, requantize
 from .input_products import inputs
 from .lanes import Lanes
 from .lstm import pack_gates
+from .lstm_general_layout import Shapes
 from .matvec import dot_rows
 from .recurrent_layer import RecurrentLayer
 from .registry import attr, constant, define, shape_of, tensor
@@ -45,22 +47,23 @@ def legalize(bb: Any, call: Any) -> Any:
     batch, hidden = (int(d) for d in shape_of(h0))
     layer = Layer(call, batch, int(shape_of(x)[2]), hidden, arrays["tables"].shape[2], fits(call, arrays))
     reset_after = bool(attr(call, "reset_after"))
-    tile = None
+    tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
+    scratch: Shapes = {}
     if reset_after:
-        tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
-    if tile is not None:
-        func, packed = build_tiles(layer, tile), pack_tiles(arrays, tile)
-    elif reset_after:
-        func, packed = build_reset_after(layer), pack_rows(arrays, True)
-    else:
+        func = build_reset_after(layer) if tile is None else build_tiles(layer, tile)
+        packed = pack_rows(arrays, True) if tile is None else pack_tiles(arrays, tile)
+    elif tile is None:
         func, packed = build_reset_before(layer), pack_rows(arrays, False)
+        scratch = {"rh": ((batch, hidden), "int8"), "z": ((batch, hidden), f"int{layer.bits}")}
+    else:
+        func, packed = gru_before_tiles.build(layer, tile), gru_before_tiles.pack(arrays, tile)
+        scratch = gru_before_tiles.scratch_shapes(layer, tile)
     # The products see an int8 copy of the state; for the first step it is made here, later it is the last output.
     copy = irnn_call("requantize", [h0], {
         "in_zp": attr(call, "state_zp"), "mult": attr(call, "out_mult"), "shift": attr(call, "out_shift"),
         "out_zp": attr(call, "out_zp"), "out_bits": 8,
     })  # fmt: skip
     h8 = bb.emit(requantize.legalize(bb, bb.normalize(copy)))
-    gate = f"int{attr(call, 'gate_bits')}"
     outs = emit_scan(
         bb,
         func,
@@ -70,7 +73,7 @@ def legalize(bb: Any, call: Any) -> Any:
         [h0],
         [relax.const(a, str(a.dtype)) for a in packed],
         call.ty.fields[0],
-        [] if reset_after else [relax.TensorType([batch, hidden], dtype) for dtype in ("int8", gate)],
+        [relax.TensorType(list(shape), dtype) for shape, dtype in scratch.values()],
         last_y=False,
         reverse=bool(attr(call, "reverse")),
         inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
@@ -95,6 +98,8 @@ def fits(call: Any, arrays: dict[str, np.ndarray]) -> bool:
     if attr(call, "reset_after"):
         checks.append((int(from_h[2]), attr(call, "hn_shift"), 0))
         worst[2] = int(from_x[2]) + unit * unit * attr(call, "rn_mult")
+    else:
+        checks.append((unit * state * attr(call, "rh_mult"), attr(call, "rh_shift"), attr(call, "rh_zp")))
     checks += list(zip(worst, attr(call, "gate_shift"), attr(call, "gate_zp"), strict=True))
     # z and what is left of it are below 2**17, the state update's products within int32 (verify).
     update = (1 << 31) * (attr(call, "n_mult") + attr(call, "h_mult"))

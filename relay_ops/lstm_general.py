@@ -1,7 +1,7 @@
 """irnn.lstm_general: Relax op and packing of its constants (formula: irnn_tvm/ops/lstm_general.py).
 
-Weights are packed as those of irnn.lstm, [H][G gates][X + P]; gains, biases and multipliers of gates [H][G]. The kernel
-of one step is in lstm_general_step.py.
+For a unit at a time (lstm_general_step.py) weights are packed as those of irnn.lstm, [H][G gates][X + P]; gains, biases
+and multipliers of gates [H][G]. For tiles of units (lstm_general_tiles.py) both are packed by tile.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
+from . import lstm_general_step, lstm_general_tiles
+from .input_products import inputs
 from .lstm import pack_gates
-from .lstm_general_layout import Variant
-from .lstm_general_step import build
+from .lstm_general_formulas import fits
+from .lstm_general_layout import Shapes, Variant
 from .registry import attr, constant, define, optional_arguments, shape_of, tensor
 from .scan import emit_scan
 
@@ -56,33 +58,43 @@ def legalize(bb: Any, call: Any) -> Any:
         pieces=arrays["tables"].shape[2],
         parts=frozenset(arrays),
     )
-    packed = pack(arrays, variant.gates)
-    names = variant.constant_shapes()
+    tiles, prepared = lstm_general_tiles.tiles(variant, arrays), None
+    if tiles is None:
+        packed, func = pack(arrays, variant), lstm_general_step.build(variant)
+        scratch: Shapes = variant.scratch_shapes()
+    else:
+        packed = lstm_general_tiles.pack(variant, tiles, arrays)
+        func = lstm_general_tiles.build(variant, tiles, packed, fits(variant, arrays))
+        scratch = lstm_general_tiles.scratch_shapes(variant, tiles)
+        if lstm_general_tiles.ahead(variant):
+            prepared = inputs(tiles.gates, batch, arrays["w_ih"], arrays["bias"])
     outs = emit_scan(
         bb,
-        build(variant),
+        func,
         "lstm_general_step",
         x,
         h0,
         [c0],
-        [relax.const(packed[name], str(packed[name].dtype)) for name in names],
+        [relax.const(array, str(array.dtype)) for array in packed.values()],
         call.ty.fields[0],
-        [relax.TensorType(list(shape), dtype) for shape, dtype in variant.scratch_shapes().values()],
+        [relax.TensorType(list(shape), dtype) for shape, dtype in scratch.values()],
         last_y=True,
         reverse=bool(attr(call, "reverse")),
+        inputs=prepared,
     )
     return relax.Tuple(outs)
 
 
-def pack(arrays: dict[str, np.ndarray], gates: int) -> dict[str, np.ndarray]:
-    """Constants in the order in which a step reads them. Keys: those of Variant.constant_shapes."""
+def pack(arrays: dict[str, np.ndarray], variant: Variant) -> dict[str, np.ndarray]:
+    """Constants in the order in which a step reads them, by the names of Variant.constant_shapes and in its order."""
+    gates = variant.gates
     packed = {k: v for k, v in arrays.items() if k not in (*PER_GATE, "w_ih", "w_hh", "mult_peephole")}
     weights = [pack_gates(arrays[name], gates) for name in ("w_ih", "w_hh")]
     packed["w"] = np.concatenate(weights, axis=2)
     packed |= {name: pack_gates(arrays[name], gates) for name in PER_GATE if name in arrays}
     if "mult_peephole" in arrays:
         packed["mult_peephole"] = pack_gates(arrays["mult_peephole"], gates - 1)
-    return {k: np.ascontiguousarray(v) for k, v in packed.items()}
+    return {name: np.ascontiguousarray(packed[name]) for name in variant.constant_shapes()}
 
 
 define("lstm_general", [*REQUIRED, *OPTIONAL], infer, legalize)

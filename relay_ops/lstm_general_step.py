@@ -1,4 +1,4 @@
-"""The kernel of one irnn.lstm_general step, stage by stage (formula: irnn_tvm/ops/lstm_general.py).
+"""The kernel of one irnn.lstm_general step, a unit at a time (formulas: lstm_general_formulas.py).
 
 Stages of each batch row, as far as the variant has them: Mogrifier rounds; products of all gates and their statistics;
 gates and cell update of every unit; statistics of the cell and the normalised output; projection. What one stage hands
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm.tirx.script import builder as T
+
 from . import fixed_point as fp
 from . import normalize
 from .kernel import MACS_ATTR, kernel
+from .lanes import Lanes
+from .lstm_general_formulas import Formulas, Terms
 from .lstm_general_layout import Variant
 from .matvec import dot_rows
 
 
 def build(v: Variant) -> Any:
     """PrimFunc of one step; scalars of the op are compiled in."""
-    from tvm.tirx.script import builder as T
-
     scratch = v.scratch_shapes()
     cell = f"int{v.get('cell_bits')}"
     with kernel("lstm_general_step", "recurrent_step", {MACS_ATTR: v.macs()}, 2 + len(scratch)) as k:
@@ -58,7 +60,8 @@ class _Row:
 
     def __init__(self, v: Variant, buffers: dict[str, Any], b: Any) -> None:
         self.v, self.buffers, self.b = v, buffers, b
-        self.bits = v.get("gate_bits")
+        # Scalars are rescaled in 64 bits, whatever fits.
+        self.formulas = Formulas(v, Lanes(), buffers["tables"], False)
         self.x, self.h = buffers["x"], buffers["h"]  # as the products see them: after the Mogrifier
 
     def emit(self) -> None:
@@ -87,20 +90,7 @@ class _Row:
         buffer, b = self.buffers[name], self.b
         return lambda i: (buffer, (b, i))
 
-    def _activate(self, scratch: Any, table: int, acc: Any, shift: int, zp: int) -> Any:
-        """pwl of a rescaled sum, with its zero point: int{gate_bits}."""
-        v = self.v
-        pre = fp.rescale(acc, shift, zp, self.bits)
-        table_shift = v.get("table_shift")[table]
-        return fp.pwl(scratch, self.buffers["tables"], table, v.pieces, table_shift, fp.i32(pre), self.bits)
-
-    def _all_tables(self) -> Any:
-        v = self.v
-        return self.buffers["tables"][0 : v.tables, 0:3, 0 : v.pieces]
-
     def _mogrify(self) -> None:
-        from tvm.tirx.script import builder as T
-
         v = self.v
         x_zp, h_zp = v.get("x_zp"), v.get("projection_zp" if v.projected else "h_zp")
         for r in range(v.rounds):
@@ -118,26 +108,21 @@ class _Row:
 
     def _mogrifier_unit(self, r: int, unit: Any, source: Any, value: Any, zero: int, out: Any) -> None:
         """One element of round r, inside its block. zero: zero point of `value`."""
-        from tvm.tirx.script import builder as T
-
-        v, b, number, table = self.v, self.b, r // 2, self.v.gates + 1 + r
+        v, b, number = self.v, self.b, r // 2
         depth, name = (v.width, "r") if r % 2 else (v.state, "q")
         w, bias, mult = (self.buffers[f"{kind}_{name}"] for kind in ("w", "bias", "mult"))
         T.reads(source[b, 0:depth], value[b, unit], w[number, unit, 0:depth], bias[number, unit],
-                mult[number, unit], self._all_tables())  # fmt: skip
+                mult[number, unit], self.formulas.all_tables())  # fmt: skip
         T.writes(out[b, unit])
         acc = T.sblock_alloc_buffer((1,), "int32")
-        scratch = T.sblock_alloc_buffer((2,), "int32")
+        self.formulas.open()
         dot_rows(f"mogrify{r}", acc, 1, depth, (w, lambda g, c: (number, unit + g, c)),
                  (source, lambda c: (b, c)), (bias, lambda g: (number, unit + g)))  # fmt: skip
         with T.sblock(f"gate_mogrify{r}"):
-            T.reads(acc[0], value[b, unit], mult[number, unit], self._all_tables())
+            T.reads(acc[0], value[b, unit], mult[number, unit], self.formulas.all_tables())
             T.writes(out[b, unit])
-            wide = fp.i64(acc[0]) * fp.i64(mult[number, unit])
-            shift, zp = v.get("mogrifier_shift")[r], v.get("mogrifier_zp")[r]
-            gate = fp.i32(self._activate(scratch, table, wide, shift, zp)) - v.get("act_zp")[table]
-            product = fp.i64(gate * (fp.i32(value[b, unit]) - zero)) * fp.const64(v.get("mogrifier_mult")[r])
-            result = fp.rescale(product, v.get("mogrifier_out_shift")[r], v.get("mogrifier_out_zp")[r], 8)
+            gated = fp.i32(value[b, unit]) - zero
+            result = self.formulas.mogrified(r, [(acc[0], mult[number, unit])], gated)
             T.buffer_store(out, result, [b, unit])
 
     def _dots(self, unit: Any, acc_x: Any, acc_h: Any, bias_h: Any) -> None:
@@ -152,8 +137,6 @@ class _Row:
 
     def _products(self) -> None:
         """Both products of all gates on their 16-bit grids, for their statistics."""
-        from tvm.tirx.script import builder as T
-
         v, b, named = self.v, self.b, self.buffers
         outs = [named["products_x"], named["products_h"]]
         with T.serial(v.hidden) as j:
@@ -195,8 +178,6 @@ class _Row:
 
     def _gates(self, cells: tuple[Any, ...] | None) -> None:
         """Gates, cell update and, unless the cell is normalised, the output of every unit."""
-        from tvm.tirx.script import builder as T
-
         v, b, named = self.v, self.b, self.buffers
         target = named["out_gate"] if v.cell_norm is not None else named["inner" if v.projected else "h_out"]
         c, c_out = named["c"], named["c_out"]
@@ -204,7 +185,7 @@ class _Row:
             with T.sblock("unit"):
                 vj = T.axis.spatial(v.hidden, j)
                 first, last = vj * v.gates, vj * v.gates + v.gates
-                reads = [c[b, vj], self._all_tables(), *self._unit_constants(vj, products=False)]
+                reads = [c[b, vj], self.formulas.all_tables(), *self._unit_constants(vj, products=False)]
                 if cells is None:
                     reads += [self.x[b, 0 : v.width], self.h[b, 0 : v.state]]
                     acc_x = T.sblock_alloc_buffer((v.gates,), "int32")
@@ -216,87 +197,41 @@ class _Row:
                     reads += sources
                 T.reads(*reads)
                 T.writes(target[b, vj], c_out[b, vj])
-                act = T.sblock_alloc_buffer((v.gates + 2,), "int32")
-                scratch = T.sblock_alloc_buffer((2,), "int32")
+                self.formulas.open()
                 if cells is None:
                     self._dots(vj, acc_x, acc_h, None)
                 with T.sblock("update"):
                     constants = self._unit_constants(vj, products=False)
-                    T.reads(*sources, c[b, vj], self._all_tables(), *constants)
+                    T.reads(*sources, c[b, vj], self.formulas.all_tables(), *constants)
                     T.writes(target[b, vj], c_out[b, vj])
 
-                    def total(g: int) -> Any:
+                    def terms(g: int) -> Terms:
                         if cells is not None:
                             return self._normalised(vj, g, cells)
-                        ih, hh = named["mult_ih"], named["mult_hh"]
-                        return fp.i64(acc_x[g]) * fp.i64(ih[vj, g]) + fp.i64(acc_h[g]) * fp.i64(hh[vj, g])
+                        return [(acc_x[g], named["mult_ih"][vj, g]), (acc_h[g], named["mult_hh"][vj, g])]
 
-                    self._update(vj, total, act, scratch, target)
+                    self.formulas.update(
+                        terms,
+                        lambda column: named["mult_peephole"][vj, column],
+                        fp.i32(c[b, vj]),
+                        lambda cell: T.buffer_store(c_out, cell, [b, vj]),
+                    )
+                    if v.cell_norm is None:
+                        T.buffer_store(target, self.formulas.output(), [b, vj])
+                    else:
+                        bits, zp = v.get("gate_bits"), v.get("act_zp")[v.gates - 1]
+                        T.buffer_store(target, fp.cast(bits, fp.i32(self.formulas.output_gate) + zp), [b, vj])
 
-    def _normalised(self, unit: Any, g: int, cells: tuple[Any, ...]) -> Any:
-        """The sum of both normalised products of gate g and its bias, int64."""
+    def _normalised(self, unit: Any, g: int, cells: tuple[Any, ...]) -> Terms:
+        """The terms of gate g: both normalised products and its bias."""
         v, b, named = self.v, self.b, self.buffers
-        n, at = v.hidden * v.gates, unit * v.gates + g
-        units_x, units_h = (
-            normalize.unit(cell, fp.i32(named[f"products_{s}"][b, at]), n)
-            for cell, s in zip(cells, "xh", strict=True)
-        )
-        both = normalize.affine(units_x, named["gain_ih"][unit, g], named["gate_bias"][unit, g])
-        return both + units_h * fp.i64(named["gain_hh"][unit, g])
-
-    def _update(self, unit: Any, total: Any, act: Any, scratch: Any, target: Any) -> None:
-        """From the gates' sums to the new cell and the output. act: a cell per gate, then the cell without its zero
-        point, then the new cell."""
-        from tvm.tirx.script import builder as T
-
-        v, b = self.v, self.b
-        shifts, zps, act_zp = v.get("gate_shift"), v.get("gate_zp"), v.get("act_zp")
-        cell_zp, cell_bits = v.get("cell_zp"), v.get("cell_bits")
-        old, new = v.gates, v.gates + 1
-        o = v.gates - 1
-        g, f = o - 1, o - 2
-        peeps = {0: 0, f: v.gates - 3, o: v.gates - 2}  # gate -> its column among the peephole weights
-
-        def gate(k: int, cell: Any) -> None:
-            acc = total(k)
-            if v.peephole and k in peeps:
-                acc = acc + fp.i64(cell) * fp.i64(self.buffers["mult_peephole"][unit, peeps[k]])
-            value = self._activate(scratch, k, acc, shifts[k], zps[k])
-            T.buffer_store(act, fp.i32(value) - act_zp[k], [k])
-
-        T.buffer_store(act, fp.i32(self.buffers["c"][b, unit]) - cell_zp, [old])
-        for k in range(o):
-            gate(k, act[old])
-        one = v.get("one")
-        i = T.int32(one) - act[f] if one > 0 else act[0]
-        keep = fp.i64(act[f] * act[old]) * fp.const64(v.get("f_mult"))
-        fresh = fp.i64(i * act[g]) * fp.const64(v.get("i_mult"))
-        cell = fp.i32(fp.rescale(keep + fresh, v.get("cell_shift"), cell_zp, cell_bits))
-        low, high = fp.limits(cell_bits)
-        if (v.get("cell_low"), v.get("cell_high")) != (low, high):
-            cell = T.max(T.min(cell, T.int32(v.get("cell_high"))), T.int32(v.get("cell_low")))
-        T.buffer_store(act, cell, [new])
-        T.buffer_store(self.buffers["c_out"], T.Cast(f"int{cell_bits}", act[new]), [b, unit])
-        gate(o, act[new] - cell_zp)
-        if v.cell_norm is not None:
-            stored = T.Cast(f"int{self.bits}", act[o] + act_zp[o])
-            T.buffer_store(target, stored, [b, unit])
-            return
-        table, shift = v.gates, v.get("table_shift")[v.gates]
-        squashed = fp.pwl(scratch, self.buffers["tables"], table, v.pieces, shift, act[new], self.bits)
-        self._store_output(target, unit, act[o], fp.i32(squashed) - act_zp[table])
-
-    def _store_output(self, target: Any, unit: Any, gate: Any, squashed: Any) -> None:
-        from tvm.tirx.script import builder as T
-
-        v = self.v
-        product = fp.i64(gate * squashed) * fp.const64(v.get("h_mult"))
-        T.buffer_store(target, fp.rescale(product, v.get("h_shift"), v.get("h_zp"), 8), [self.b, unit])
+        elements = [fp.i32(named[f"products_{s}"][b, unit * v.gates + g]) for s in "xh"]
+        gains = [named[name][unit, g] for name in ("gain_ih", "gain_hh")]
+        both = list(zip(cells, elements, gains, strict=True))
+        return self.formulas.normalised(both, named["gate_bias"][unit, g])
 
     def _outputs(self, cells: Any) -> None:
         """o * tanh(normalised cell) of every unit."""
-        from tvm.tirx.script import builder as T
-
         v, b, named = self.v, self.b, self.buffers
         target = named["inner" if v.projected else "h_out"]
         c, gate, gain, bias = (named[n] for n in ("c_out", "out_gate", "cell_gain", "cell_bias"))
@@ -304,21 +239,14 @@ class _Row:
             with T.sblock("unit_output"):
                 vj = T.axis.spatial(v.hidden, j)
                 T.reads(c[b, vj], gate[b, vj], gain[vj], bias[vj], cells[0 : normalize.CELLS],
-                        self._all_tables())  # fmt: skip
+                        self.formulas.all_tables())  # fmt: skip
                 T.writes(target[b, vj])
-                act = T.sblock_alloc_buffer((2,), "int32")
-                scratch = T.sblock_alloc_buffer((2,), "int32")
-                units = normalize.unit(cells, fp.i32(c[b, vj]), v.hidden)
-                acc = normalize.affine(units, gain[vj], bias[vj])
-                shift, zp = v.get("cell_norm_shift"), v.get("cell_norm_zp")
-                squashed = self._activate(scratch, v.gates, acc, shift, zp)
-                T.buffer_store(act, fp.i32(squashed) - v.get("act_zp")[v.gates], [0])
-                T.buffer_store(act, fp.i32(gate[b, vj]) - v.get("act_zp")[v.gates - 1], [1])
-                self._store_output(target, vj, act[1], act[0])
+                self.formulas.open()
+                o = fp.i32(gate[b, vj]) - v.get("act_zp")[v.gates - 1]
+                value = self.formulas.normalised_output(cells, fp.i32(c[b, vj]), gain[vj], bias[vj], o)
+                T.buffer_store(target, value, [b, vj])
 
     def _project(self) -> None:
-        from tvm.tirx.script import builder as T
-
         v, b, named = self.v, self.b, self.buffers
         inner, w, bias, mult = (named[n] for n in ("inner", "w_hr", "bias_hr", "mult_hr"))
         with T.serial(v.state) as p:

@@ -101,13 +101,19 @@ def row_statistics(kind: str, name: str, n: int, read: Read, eps: int) -> Any:
     """
     total = T.sblock_alloc_buffer((1,), "int32")
     spread = T.sblock_alloc_buffer((1,), "int64")
-    cells = T.sblock_alloc_buffer((CELLS,), "int64")
-    work = T.sblock_alloc_buffer((CELLS,), "int64")
     _sum(f"{name}_total", total, n, read, lambda x: x, [])
     if kind == "layer":
         _sum(f"{name}_squares", spread, n, read, lambda x: fp.i64(x) * fp.i64(x), [])
     else:
         _sum(f"{name}_distances", spread, n, read, lambda x: fp.i64(T.abs(x * n - total[0])), [total[0]])
+    return from_sums(kind, name, n, total, spread, eps)
+
+
+def from_sums(kind: str, name: str, n: int, total: Any, spread: Any, eps: int) -> Any:
+    """The cells of `row_statistics` from total[0], int32, the sum of the row, and spread[0], int64, that of its
+    squares or of |n * x - total|."""
+    cells = T.sblock_alloc_buffer((CELLS,), "int64")
+    work = T.sblock_alloc_buffer((CELLS,), "int64")
     with T.sblock(f"{name}_statistics"):
         T.reads(total[0], spread[0])
         T.writes(cells[0:CELLS])

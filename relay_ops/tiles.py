@@ -151,6 +151,11 @@ def products_bound(w: np.ndarray, mult: np.ndarray, bias: np.ndarray | None) -> 
     return sums * np.abs(mult.astype(np.int64))
 
 
+def magnitude(values: np.ndarray) -> int:
+    """The largest |value|."""
+    return int(np.abs(values.astype(np.int64)).max())
+
+
 @dataclass(frozen=True)
 class Product:
     """Weights times activation vectors: depth, packed weights, and what sums start with (None: with 0)."""

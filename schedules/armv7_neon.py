@@ -20,6 +20,9 @@ class Armv7Neon(Neon):
     def add_pairs(self, total: Expr, products: Expr) -> Expr:
         return intrinsic("int32x4", "llvm.arm.neon.vpadals.v4i32.v8i16", total, products)
 
+    def add_words(self, total: Expr, values: Expr) -> Expr:
+        return intrinsic("int64x2", "llvm.arm.neon.vpadalu.v2i64.v4i32", total, values)
+
     def neighbours(self, low: Expr, high: Expr) -> Expr:
         halves = [
             intrinsic(
@@ -32,8 +35,11 @@ class Armv7Neon(Neon):
         ]
         return T.vectorcombine("int32x4", *halves)
 
-    def rounded(self, value: Expr, shift: int) -> Expr:
-        places = T.Broadcast(T.int64(-shift), 2)
+    def product(self, a: Expr, b: Expr) -> Expr:
+        return intrinsic("int64x2", "llvm.arm.neon.vmulls.v2i64", a, b)
+
+    def rounded(self, value: Expr, shift: int | Expr) -> Expr:
+        places = T.Broadcast(T.int64(-shift) if isinstance(shift, int) else T.int64(0) - shift, 2)
         return intrinsic("int64x2", "llvm.arm.neon.vrshifts.v2i64", value, places)
 
     def narrowed(self, value: Expr, shift: int) -> Expr:

@@ -135,6 +135,28 @@ class InstructionSet(ABC):
         The sum is known to fit int32; shift is at most 14.
         """
 
+    # Statistics of rows (relay_ops/normalize.py).
+
+    @abstractmethod
+    def add_pairs(self, total: Expr, values: Expr) -> Expr:
+        """A register of int32 lanes: total plus sums of neighbours of int16 lanes."""
+
+    @abstractmethod
+    def add_squares(self, total: Expr, values: Expr) -> Expr:
+        """A register of int64 lanes: total plus the squares of a register of int16 lanes, in any order."""
+
+    @abstractmethod
+    def add_sizes(self, total: Expr, values: Expr) -> Expr:
+        """A register of int64 lanes: total plus |values| of a register of int32 lanes, in any order."""
+
+    @abstractmethod
+    def scaled_by(self, values: Expr, factor: Expr, shift: Expr) -> Expr:
+        """(values * factor + 2**(shift-1)) >> shift of a register of int32 lanes, in 64 bits, known to fit int32.
+
+        factor: int32, shift: int64 in 1..62, both known at run time only and the same for all lanes; the product is
+        below 2**62.
+        """
+
     # Tables. An index is an int16 lane of a form of its own: first_index + piece * index_step.
     first_index = 0
     index_step = 1

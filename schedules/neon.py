@@ -52,13 +52,23 @@ class Neon(InstructionSet):
         """int32x4: total plus sums of neighbours of int16x8."""
         return total + intrinsic("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", products)
 
+    def add_words(self, total: Expr, values: Expr) -> Expr:
+        """int64x2: total plus sums of neighbours of uint32x4."""
+        sums = intrinsic("uint64x2", "llvm.aarch64.neon.uaddlp.v2i64.v4i32", values)
+        return total + T.reinterpret("int64x2", sums)
+
     def neighbours(self, low: Expr, high: Expr) -> Expr:
         """int32x4: sums of neighbours of two int32x4."""
         return intrinsic("int32x4", "llvm.aarch64.neon.addp.v4i32", low, high)
 
-    def rounded(self, value: Expr, shift: int) -> Expr:
+    def product(self, a: Expr, b: Expr) -> Expr:
+        """int64x2 of int32x2. As an intrinsic, because LLVM finds the instruction for it only where it still sees that
+        factors were narrower, and else multiplies 64 bits, lane after lane."""
+        return intrinsic("int64x2", "llvm.aarch64.neon.smull.v2i64", a, b)
+
+    def rounded(self, value: Expr, shift: int | Expr) -> Expr:
         """(value + 2**(shift-1)) >> shift of int64x2 in one instruction, where adding and shifting are two."""
-        places = T.Broadcast(T.int64(-shift), 2)
+        places = T.Broadcast(T.int64(-shift) if isinstance(shift, int) else T.int64(0) - shift, 2)
         return intrinsic("int64x2", "llvm.aarch64.neon.srshl.v2i64", value, places)
 
     def narrowed(self, value: Expr, shift: int) -> Expr:
@@ -72,9 +82,29 @@ class Neon(InstructionSet):
         for part in (T.vectorlow, T.vectorhigh):
             total = None
             for a, b in terms:
-                product = T.Cast("int64x2", part("int32x2", a)) * T.Cast("int64x2", part("int32x2", b))
+                product = self.product(part("int32x2", a), part("int32x2", b))
                 total = product if total is None else total + product
             halves.append(self.rounded(total, shift))
+        return T.Cast("int32x4", T.vectorcombine("int64x4", *halves))
+
+    def add_squares(self, total: Expr, values: Expr) -> Expr:
+        # Two squares of -2**15 are 2**31, which fits as long as nobody takes it for a sign.
+        squares = []
+        for part in (T.vectorlow, T.vectorhigh):
+            wide = T.Cast("int32x4", part("int16x4", values))
+            squares.append(T.reinterpret("uint32x4", wide * wide))
+        return self.add_words(total, squares[0] + squares[1])
+
+    def add_sizes(self, total: Expr, values: Expr) -> Expr:
+        sizes = intrinsic("int32x4", "llvm.abs.v4i32", values, T.bool(False))
+        return self.add_words(total, T.reinterpret("uint32x4", sizes))
+
+    def scaled_by(self, values: Expr, factor: Expr, shift: Expr) -> Expr:
+        factors = T.Broadcast(factor, 4)
+        halves = [
+            self.rounded(self.product(part("int32x2", values), part("int32x2", factors)), shift)
+            for part in (T.vectorlow, T.vectorhigh)
+        ]
         return T.Cast("int32x4", T.vectorcombine("int64x4", *halves))
 
     def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:

@@ -54,6 +54,36 @@ class X86(InstructionSet):
         upper = self._alternate(self._logical_right(even, 32), odd)
         return T.shift_right(upper, T.Broadcast(T.int32(shift - 32), words))
 
+    def add_pairs(self, total: Expr, values: Expr) -> Expr:
+        ones = T.Broadcast(T.int16(1), self.halves)
+        return total + intrinsic(f"int32x{self.words}", self.multiply_add, values, ones)
+
+    def add_squares(self, total: Expr, values: Expr) -> Expr:
+        # Two squares of -2**15 are 2**31, which fits as long as nobody takes it for a sign.
+        squares = intrinsic(f"int32x{self.words}", self.multiply_add, values, values)
+        return self._add_words(total, squares)
+
+    def add_sizes(self, total: Expr, values: Expr) -> Expr:
+        sizes = intrinsic(f"int32x{self.words}", f"llvm.abs.v{self.words}i32", values, T.bool(False))
+        return self._add_words(total, sizes)
+
+    def scaled_by(self, values: Expr, factor: Expr, shift: Expr) -> Expr:
+        # AVX2 shifts 64 bits only as if they had no sign: 2**63 more makes them so, and is taken off behind the shift.
+        words, pairs = self.words, self.words // 2
+        half = T.Broadcast(T.shift_left(T.int64(1), shift - T.int64(1)), pairs)
+        sign = T.Broadcast(T.int64(-(1 << 63)), pairs)
+        places = T.Broadcast(T.Cast("uint64", shift), pairs)
+        more = T.Broadcast(T.shift_left(T.int64(1), T.int64(63) - shift), pairs)
+        wide, factors = (
+            T.reinterpret(f"int64x{pairs}", value) for value in (values, T.Broadcast(factor, words))
+        )
+        parts = []
+        for lanes in (wide, self._logical_right(wide, 32)):
+            total = self._product(lanes, factors) + half
+            unsigned = T.reinterpret(f"uint64x{pairs}", T.bitwise_xor(total, sign))
+            parts.append(T.reinterpret(f"int64x{pairs}", T.shift_right(unsigned, places)) - more)
+        return self._alternate(parts[0], T.shift_left(parts[1], T.Broadcast(T.int64(32), pairs)))
+
     def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
         # vpmaddwd of (slope, value) and (distance, 2**shift); lanes are interleaved and packed in the same order.
         halves, words = self.halves, self.words
@@ -72,6 +102,12 @@ class X86(InstructionSet):
                 line = T.shift_right(line + T.int32(1 << (shift - 1)), T.Broadcast(T.int32(shift), words))
             parts.append(line)
         return intrinsic(f"int16x{halves}", self.pack, *parts)
+
+    def _add_words(self, total: Expr, values: Expr) -> Expr:
+        """int64 lanes: total plus int32 lanes without a sign."""
+        pairs = T.reinterpret(f"int64x{self.words // 2}", values)
+        low = T.bitwise_and(pairs, T.Broadcast(T.int64((1 << 32) - 1), self.words // 2))
+        return total + low + self._logical_right(pairs, 32)
 
     def _logical_right(self, value: Expr, places: int) -> Expr:
         lanes = self.words // 2

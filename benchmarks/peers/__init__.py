@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from workloads import Workload
 
 Array = npt.NDArray[np.float32]
 
@@ -36,3 +37,9 @@ class Inference:
 def example(steps: int, batch: int, width: int) -> Array:
     """Inputs float32 [B, T, X], the same ones for every runtime."""
     return np.random.default_rng(0).standard_normal((batch, steps, width)).astype(np.float32)
+
+
+def only_plain(workload: Workload) -> None:
+    """Raises Unsupported for layers that only PyTorch's eager mode and we have."""
+    if workload.cell not in ("lstm", "gru"):
+        raise Unsupported(f"it has no {workload.cell}; supported: lstm, gru")

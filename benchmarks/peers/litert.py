@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from workloads import Workload
 
-from peers import Inference, Unsupported, example, tflite_rnn
+from peers import Inference, Unsupported, example, only_plain, tflite_rnn
 
 NAME_HYBRID, NAME_INT8 = "litert hybrid int8", "litert int8"
 
@@ -23,6 +23,7 @@ def prepare_int8(workload: Workload, steps: int, batch: int) -> Inference:
 
 
 def _prepare(workload: Workload, steps: int, batch: int, integers: bool) -> Inference:
+    only_plain(workload)
     try:
         if workload.cell == "gru":
             return _gru(workload, steps, batch)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from workloads import Workload
 
-from peers import Inference, Unsupported, example
+from peers import Inference, Unsupported, example, only_plain
 
 NAME = "ncnn int8"
 INT8_TAG = 0x000D4B38  # in front of int8 weights in a model file
@@ -22,6 +22,7 @@ STATES = {"lstm": ("h", "c"), "gru": ("h",)}
 
 
 def prepare(workload: Workload, steps: int, batch: int) -> Inference:
+    only_plain(workload)
     try:
         import ncnn
     except ImportError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from workloads import Workload
 
-from peers import Inference, Unsupported, example, onnx_graph
+from peers import Inference, Unsupported, example, only_plain, onnx_graph
 
 NAME, NAME_INT8 = "onnxruntime f32", "onnxruntime dynamic int8"
 
@@ -47,6 +47,7 @@ def session(model: Any, quantized: bool) -> Any:
 
 
 def _prepare(workload: Workload, steps: int, batch: int, quantized: bool) -> Inference:
+    only_plain(workload)
     streams = workload.streams(steps)
     try:
         running = session(onnx_graph.model(workload, batch, states=streams), quantized)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from workloads import Workload
 
-from peers import Inference, Unsupported, example, onnx_graph
+from peers import Inference, Unsupported, example, only_plain, onnx_graph
 
 NAME = "openvino f32"
 # One thread where the process is, and no narrower floats.
@@ -22,6 +22,7 @@ SETTINGS = {
 
 
 def prepare(workload: Workload, steps: int, batch: int) -> Inference:
+    only_plain(workload)
     streams = workload.streams(steps)
     try:
         import openvino

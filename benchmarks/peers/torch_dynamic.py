@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from workloads import Workload
 
-from peers import Inference, torch_eager
+from peers import Inference, only_plain, torch_eager
 
 NAME = "torch dynamic int8"
 
 
 def prepare(workload: Workload, steps: int, batch: int) -> Inference:
+    only_plain(workload)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = torch.ao.quantization.quantize_dynamic(

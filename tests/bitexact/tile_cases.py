@@ -30,9 +30,77 @@ GATED: dict[str, dict[str, object]] = {
     # Some instruction sets have no exact product of -128 and -128.
     "lowest-weights": {"x": 33, "h": 24, "steps": 3, "lowest": -128},
 }
+SIZES: dict[str, dict[str, object]] = {
+    f"h{h}": {"x": x, "h": h, "steps": 2}
+    for x, h in ((1, 1), (1, 4), (4, 8), (15, 15), (16, 17), (31, 48), (64, 63))
+}
+# What the norms of both kinds meet. Rows of statistics: shorter than a register, whole ones, and what is left.
+NORMED: dict[str, dict[str, object]] = {
+    **SIZES,
+    **{f"batch{b}": {"x": 7, "h": 20, "batch": b, "steps": 3} for b in (2, 3, 4, 5)},
+    "reverse17-batch5": {"x": 5, "h": 12, "steps": 17, "batch": 5, "reverse": True},
+    "gates8-h40": {"x": 9, "h": 40, "gate_bits": 8, "steps": 3},
+    "saturating-h40": {"x": 9, "h": 40, "gain": 64, "steps": 3},
+    # Squares of -2**15 next to each other, whose sum is 2**31.
+    "halves-h40": {"x": 9, "h": 40, "gain": 64, "halves": True, "steps": 3},
+    "constant-h17": {"x": 9, "h": 17, "weight": 0, "steps": 2},
+}
+LIMITS: dict[str, dict[str, object]] = {
+    name: settings for name, settings in GATED.items() if name.startswith(("pieces", "lowest"))
+}
+# Sums before they are saturated beyond 32 bits, which lanes rescale in 64.
+WIDE = {"x": 9, "h": 24, "steps": 3, "gain": float(1 << 22)}
+BOTH = {kind: {"norm": kind, "cell_norm": kind} for kind in ("layer", "mad")}
+EVERYTHING: dict[str, object] = {
+    "peephole": True,
+    "rounds": 5,
+    "clip": 1.5,
+    "norm": "layer",
+    "cell_norm": "mad",
+}
+LSTM_GENERAL: dict[str, dict[str, object]] = {
+    **{f"{kind}-{name}": row | norms for kind, norms in BOTH.items() for name, row in NORMED.items()},
+    **{f"layer-{name}": row | BOTH["layer"] for name, row in LIMITS.items()},
+    "layer-h130": {"x": 20, "h": 130, "steps": 2, **BOTH["layer"]},
+    "layer-gates-only": {"x": 20, "h": 33, "steps": 2, "norm": "layer", "coupled": True},
+    "mad-cell-only-batch2": {"x": 9, "h": 33, "steps": 3, "cell_norm": "mad", "batch": 2},
+    "bare-wide": WIDE,
+    "layer-wide": WIDE | BOTH["layer"],
+    **{f"projection{p}-h{h}": {"x": 9, "h": h, "project": p, "steps": 3} for p, h in ((4, 8), (17, 20), (130, 48))},
+    "projection33-batch5-reverse": {"x": 9, "h": 48, "project": 33, "batch": 5, "steps": 3, "reverse": True},
+    "projection9-steps17": {"x": 5, "h": 16, "project": 9, "steps": 17},
+    "peephole-h40-batch3": {"x": 9, "h": 40, "peephole": True, "batch": 3, "steps": 3},
+    "peephole-all8": {"x": 9, "h": 17, "peephole": True, "gate_bits": 8, "cell_bits": 8, "cell_zp": 7, "steps": 3},
+    "coupled-h24-batch2": {"x": 9, "h": 24, "coupled": True, "batch": 2, "steps": 3},
+    "coupled-peephole-h65": {"x": 9, "h": 65, "coupled": True, "peephole": True, "steps": 2},
+    "clip-h40": {"x": 9, "h": 40, "clip": 0.7, "steps": 3},
+    "mogrify5-batch5": {"x": 20, "h": 40, "rounds": 5, "batch": 5, "steps": 3},
+    "mogrify2-h17": {"x": 33, "h": 17, "rounds": 2, "steps": 17},
+    "mogrify3-reverse": {"x": 65, "h": 16, "rounds": 3, "steps": 3, "reverse": True},
+    "everything-h40-batch5": {"x": 17, "h": 40, "batch": 5, "steps": 3, "project": 21, **EVERYTHING},
+    "everything-coupled-all8": {"x": 9, "h": 20, "steps": 3, "coupled": True, "gate_bits": 8, "cell_bits": 8,
+                                "cell_zp": -9, "batch": 2, **EVERYTHING},
+}  # fmt: skip
+GRU_NORM: dict[str, dict[str, object]] = {
+    **{f"{kind}-{name}": row | {"norm": kind} for kind in BOTH for name, row in NORMED.items()},
+    **LIMITS,
+    "h130": {"x": 20, "h": 130, "steps": 2},
+    "all8-h17": {"x": 9, "h": 17, "gate_bits": 8, "state_bits": 8, "state_zp": 3, "steps": 3},
+    "wide": WIDE,
+}
+GRU_BEFORE = GATED | {
+    "all8-h17": {"x": 9, "h": 17, "gate_bits": 8, "state_bits": 8, "state_zp": 3, "steps": 3, "batch": 2},
+    "wide": WIDE,
+}
 TILES: tuple[Case, ...] = (
     *(Case(f"lstm-tiles-{name}", "lstm", settings) for name, settings in GATED.items()),
     *(Case(f"gru-tiles-{name}", "gru", settings | {"reset_after": True}) for name, settings in GATED.items()),
+    *(
+        Case(f"gru-before-tiles-{name}", "gru", row | {"reset_after": False})
+        for name, row in GRU_BEFORE.items()
+    ),
+    *(Case(f"gru-norm-tiles-{name}", "gru_norm", row) for name, row in GRU_NORM.items()),
+    *(Case(f"lstm-general-tiles-{name}", "lstm_general", row) for name, row in LSTM_GENERAL.items()),
     *(
         Case(f"rnn-tiles-{function}-{name}", "rnn", settings | {"function": function})
         for name, settings in RECURRENT.items()
@@ -45,6 +113,7 @@ TILES: tuple[Case, ...] = (
     ),
 )
 # Built apart: an emulator's program has room for a number of inputs and outputs.
+KINDS = tuple(dict.fromkeys(case.name.partition("-tiles-")[0] for case in TILES))
 TILE_BUNDLES = {
-    f"tiles-{op}": tuple(case for case in TILES if case.op == op) for op in dict.fromkeys(c.op for c in TILES)
+    f"tiles-{kind}": tuple(case for case in TILES if case.name.startswith(f"{kind}-tiles-")) for kind in KINDS
 }

@@ -31,6 +31,14 @@ def _gain(rng: np.random.Generator, n: int, bits: int, shift: int) -> Tensor:
     return _tensor(np.round(real * 2.0 ** (bits - 4 + shift) / UNIT), 32)
 
 
+def _extreme(constants: dict[str, Any], lowest: int, halves: bool) -> None:
+    """Weights that kernels might get wrong, in place. lowest: of the first half of each matrix, where it is below -127;
+    halves: the first half of each matrix is -127, so that elements next to each other saturate alike."""
+    for name in ("w_ih", "w_hh"):
+        if lowest < -127 or halves:
+            constants[name].view(-1)[: constants[name].numel() // 2] = min(lowest, -127)
+
+
 def _lstm_general(
     rng: np.random.Generator,
     *,
@@ -53,6 +61,8 @@ def _lstm_general(
     cell_norm: str | None = None,
     rounds: int = 0,
     weight: int | None = None,
+    lowest: int = -127,
+    halves: bool = False,
 ) -> Arguments:
     names = ("sigmoid", "tanh", "sigmoid") if coupled else ("sigmoid", "sigmoid", "tanh", "sigmoid")
     gates, state = len(names), project or h
@@ -61,6 +71,7 @@ def _lstm_general(
     g = _gates(rng, names, x, h, gate_bits, pieces, gain, cell if cell_norm is None else before_tanh)
     constants: dict[str, Tensor | None] = dict(g.constants)
     constants["w_hh"] = _weights(rng, (gates * h, state))
+    _extreme(constants, lowest, halves)
     if weight is not None:
         constants |= {k: constants[k] * 0 + weight for k in ("w_ih", "w_hh", "bias")}  # type: ignore[operator]
     tables, table_shift, act_zp = [g.tables], [*g.table_shift], [*g.act_zp]
@@ -152,12 +163,15 @@ def _gru_norm(
     constant_state: bool = False,
     norm: str = "layer",
     weight: int | None = None,
+    lowest: int = -127,
+    halves: bool = False,
 ) -> Arguments:
     g = _gates(rng, ("sigmoid", "sigmoid", "tanh"), x, h, gate_bits, pieces, gain, None)
     state = 2.0**-7 if state_bits == 8 else 2.0**-15
     (n_mult, h_mult), state_shift = multiplier(np.array([g.sigmoid * g.tanh / state, g.sigmoid]))
     out_mult, out_shift = multiplier(state * 2**7)
     constants = dict(g.constants)
+    _extreme(constants, lowest, halves)
     constants["bias_ih"] = constants.pop("bias")
     constants["bias_hh"] = _tensor(rng.integers(-3000, 3001, 3 * h), 32)
     if weight is not None:
