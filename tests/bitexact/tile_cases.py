@@ -45,6 +45,8 @@ NORMED: dict[str, dict[str, object]] = {
     "halves-h40": {"x": 9, "h": 40, "gain": 64, "halves": True, "steps": 3},
     "constant-h17": {"x": 9, "h": 17, "weight": 0, "steps": 2},
 }
+MAD_NORMED = {name: NORMED[name] for name in ("h1", "h15", "h17", "h63", "batch2", "batch5", "gates8-h40", "halves-h40",
+                                              "constant-h17")}  # fmt: skip
 LIMITS: dict[str, dict[str, object]] = {
     name: settings for name, settings in GATED.items() if name.startswith(("pieces", "lowest"))
 }
@@ -59,7 +61,8 @@ EVERYTHING: dict[str, object] = {
     "cell_norm": "mad",
 }
 LSTM_GENERAL: dict[str, dict[str, object]] = {
-    **{f"{kind}-{name}": row | norms for kind, norms in BOTH.items() for name, row in NORMED.items()},
+    **{f"layer-{name}": row | BOTH["layer"] for name, row in NORMED.items()},
+    **{f"mad-{name}": row | BOTH["mad"] for name, row in MAD_NORMED.items()},
     **{f"layer-{name}": row | BOTH["layer"] for name, row in LIMITS.items()},
     "layer-h130": {"x": 20, "h": 130, "steps": 2, **BOTH["layer"]},
     "layer-gates-only": {"x": 20, "h": 33, "steps": 2, "norm": "layer", "coupled": True},
@@ -82,7 +85,8 @@ LSTM_GENERAL: dict[str, dict[str, object]] = {
                                 "cell_zp": -9, "batch": 2, **EVERYTHING},
 }  # fmt: skip
 GRU_NORM: dict[str, dict[str, object]] = {
-    **{f"{kind}-{name}": row | {"norm": kind} for kind in BOTH for name, row in NORMED.items()},
+    **{f"layer-{name}": row | {"norm": "layer"} for name, row in NORMED.items()},
+    **{f"mad-{name}": row | {"norm": "mad"} for name, row in MAD_NORMED.items()},
     **LIMITS,
     "h130": {"x": 20, "h": 130, "steps": 2},
     "all8-h17": {"x": 9, "h": 17, "gate_bits": 8, "state_bits": 8, "state_zp": 3, "steps": 3},
