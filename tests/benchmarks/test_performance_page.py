@@ -101,7 +101,7 @@ def test_every_kind_of_row_has_a_section() -> None:
     everything = [*LAYERS, COUNT, MODEL, FOOTPRINT, SIZE]
     whole = performance.page(everything)
     sections = {
-        "## Instructions under QEMU": (COUNT, "123,456"),
+        "## Instructions under emulators": (COUNT, "123,456"),
         "## Microseconds on A CPU, avx2": (LAYERS[2], "| 20.0 |"),
         "## Streams that share a call, on A CPU, avx2": (LAYERS[-1], "| 45.0 |"),
         "## Whole models on A CPU, avx2": (MODEL, "g2p, per word"),
