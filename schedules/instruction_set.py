@@ -103,7 +103,6 @@ class InstructionSet(ABC):
         """What the `words` accumulators from `at` on start with, of int32 [tiles, packed]."""
         return start[tile, T.Ramp(at, 1, self.words)]
 
-    @abstractmethod
     def dot(
         self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
     ) -> None:
@@ -112,13 +111,24 @@ class InstructionSet(ABC):
         acc: int32 local buffer [vectors / joined, accumulators]; at: the first of the `words` accumulators of these
         rows.
         """
+        row, place = at[0], T.Ramp(at[1], 1, self.words)
+        total = acc[row, place]
+        for w, x in zip(weights, activations, strict=True):
+            total = self.add_products(total, w, x)
+        T.buffer_store(acc, total, [row, place])
+
+    @abstractmethod
+    def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
+        """A register of sums plus the products of a register of weights with activations, as `dot` adds them up."""
 
     def sum_negatives(self, x: Any, index: Sequence[Expr], depth: int, scratch: Any) -> Expr:
-        """The sum of |x| over the negative ones of int8 x[index], x[index + 1] ... up to `depth` of them, int32.
+        """What sums start with where `negatives` says so, int32: the sum of |x| over the negative ones of `depth`
+        elements of int8 x, from an index on. Elsewhere nothing.
 
         scratch: int64 local [4]. Emits stores to it into the current block.
         """
-        raise NotImplementedError(f"{self.name} starts its sums without negatives")
+        del x, index, depth, scratch
+        return T.int32(0)
 
     def gather(self, acc: Any, vector: int, at: int) -> Expr:
         """int32 sums of `words` rows of a vector, whose accumulators start at acc[vector / joined, at]."""

@@ -33,16 +33,12 @@ class Neon(InstructionSet):
         *outer, first = index
         return [x[(*outer, T.Ramp(first + 16 * i, 1, 16))] for i in range(groups)]
 
-    def dot(
-        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
-    ) -> None:
-        row, place = at[0], T.Ramp(at[1], 1, 4)
-        for w, x in zip(weights, activations, strict=True):
-            low, high = (
-                T.Cast("int16x8", part("int8x8", w)) * T.Cast("int16x8", part("int8x8", x))
-                for part in (T.vectorlow, T.vectorhigh)
-            )
-            T.buffer_store(acc, self.add_pairs(acc[row, place], low + high), [row, place])
+    def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
+        low, high = (
+            T.Cast("int16x8", part("int8x8", weights)) * T.Cast("int16x8", part("int8x8", activations))
+            for part in (T.vectorlow, T.vectorhigh)
+        )
+        return self.add_pairs(total, low + high)
 
     def gather(self, acc: Any, vector: int, at: int) -> Expr:
         rows = [acc[vector, T.Ramp(at + 4 * n, 1, 4)] for n in range(4)]

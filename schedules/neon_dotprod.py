@@ -31,14 +31,8 @@ class NeonDotprod(Neon):
         four = T.reinterpret("int32x4", x[(*outer, T.Ramp(first, 1, 16))])
         return [T.reinterpret("int8x16", T.Broadcast(T.Shuffle([four], [i]), 4)) for i in range(4)]
 
-    def dot(
-        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
-    ) -> None:
-        row, place = at[0], T.Ramp(at[1], 1, 4)
-        total = acc[row, place]
-        for w, x in zip(weights, activations, strict=True):
-            total = intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", total, w, x)
-        T.buffer_store(acc, total, [row, place])
+    def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
+        return intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", total, weights, activations)
 
     def gather(self, acc: Any, vector: int, at: int) -> Expr:
         return acc[vector, T.Ramp(at, 1, 4)]

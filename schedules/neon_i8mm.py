@@ -72,14 +72,8 @@ class _Smmla(NeonDotprod):
         rows = start[tile, T.Ramp(4 * four, 1, 4)]
         return T.Shuffle([rows], [lane, lane + 1] * 2)
 
-    def dot(
-        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
-    ) -> None:
-        row, place = at[0], T.Ramp(at[1], 1, 4)
-        total = acc[row, place]
-        for w, x in zip(weights, activations, strict=True):
-            total = intrinsic("int32x4", "llvm.aarch64.neon.smmla.v4i32.v16i8", total, x, w)
-        T.buffer_store(acc, total, [row, place])
+    def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
+        return intrinsic("int32x4", "llvm.aarch64.neon.smmla.v4i32.v16i8", total, activations, weights)
 
     def gather(self, acc: Any, vector: int, at: int) -> Expr:
         row, half = divmod(vector, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,19 +18,6 @@ class X86(InstructionSet):
 
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
         return broadcast_words(self, x, index, groups)
-
-    def dot(
-        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
-    ) -> None:
-        row, place = at[0], T.Ramp(at[1], 1, self.words)
-        total = acc[row, place]
-        for w, x in zip(weights, activations, strict=True):
-            total = self.add_products(total, w, x)
-        T.buffer_store(acc, total, [row, place])
-
-    @abstractmethod
-    def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
-        """total + the products of four neighbours in each int32 lane."""
 
     def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
         # vpmuldq multiplies even lanes; the odd ones are moved there.

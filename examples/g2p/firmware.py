@@ -12,6 +12,7 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 
 from irnn_tvm.compiler import toolchain
+from irnn_tvm.compiler.runner import SYSTEM_SOURCES
 from irnn_tvm.errors import BuildError, EmulatorError
 from irnn_tvm.examples.g2p import model as g2p
 from irnn_tvm.examples.g2p.integer import Trace
@@ -61,8 +62,7 @@ def link(encoder: Library, decoder: Library, elf: Path) -> Firmware:
     firmware = toolchain.FIRMWARE
     sources = [
         Path(__file__).parent / "firmware_main.c",
-        firmware / "io_semihosting.c",
-        firmware / "startup_cortex_m.c",
+        *(firmware / name for name in SYSTEM_SOURCES["system"]),
     ]
     archives = [library.directory / library.report["files"]["library"] for library in (encoder, decoder)]
     flags = [

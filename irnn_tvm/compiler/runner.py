@@ -14,10 +14,11 @@ from irnn_tvm.runtime import shapes
 from irnn_tvm.targets import Target
 
 _C_TYPE = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t"}
-_SYSTEM_SOURCES = {
+# What runner_io.h declares, by the kind of emulator.
+SYSTEM_SOURCES = {
     "user": ("io_linux.c",),
-    "system": ("io_semihosting.c", "startup_cortex_m.c"),
-    "pc": ("io_pc.c", "startup_x86.S"),
+    "system": ("io_semihosting.c", "stack_bare.c", "startup_cortex_m.c"),
+    "pc": ("io_pc.c", "stack_bare.c", "startup_x86.S"),
 }
 _ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1}
 
@@ -107,7 +108,7 @@ def build_runner(
     if target.emulator is None:
         raise BuildError(f"The target {target.name} has no emulator to run a program under.")
     kind = target.emulator.kind
-    sources = [firmware / name for name in ("runner.c", *_SYSTEM_SOURCES[kind])]
+    sources = [firmware / name for name in ("runner.c", *SYSTEM_SOURCES[kind])]
     script = {"user": None, "system": firmware / f"{target.emulator.board}.ld", "pc": firmware / "pc_x86.ld"}[
         kind
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irnn_tvm.errors import InputError, ToolNotFoundError
+from irnn_tvm.figures import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,8 +85,5 @@ def plot(profile: Mapping[str, Any], path: Path | str | None = None) -> Figure:
     axes.grid(True, which="both", linewidth=0.3, alpha=0.5)
     axes.legend(fontsize=7)
     if path is not None:
-        try:
-            figure.savefig(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"the figure cannot be written to {path}: {error}") from None
+        save(figure, path)
     return figure

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from irnn_tvm.errors import InputError, ToolNotFoundError
+from irnn_tvm.errors import ToolNotFoundError
+from irnn_tvm.figures import save
 from irnn_tvm.ops.pwl_fit import Function, PwlTable, target_on_grid
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.pwl.measuring import error_per_input
@@ -76,8 +77,5 @@ def plot(
     below.set_ylabel("error, output LSB")
     below.set_xlabel("input")
     if path is not None:
-        try:
-            figure.savefig(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"the figure cannot be written to {path}: {error}") from None
+        save(figure, path)
     return figure

@@ -28,12 +28,16 @@ def count_functions(
     """Instructions per operation by function symbol, those of the calling program left out.
 
     lib, inputs, n: as for `count_instructions`; the difference between 2n and n operations is divided by n. What lies
-    in no function is `other`. InputError for a library without an emulator and for n < 1; ToolNotFoundError without
-    QEMU; LoadError when the program has no symbols.
+    in no function is `other`. InputError for a library that QEMU does not emulate and for n < 1; ToolNotFoundError
+    without QEMU; LoadError when the program has no symbols.
     """
     engine = lib._engine
     if not isinstance(engine, EmulatedEngine):
         raise InputError(f"Instructions are counted under an emulator, and {lib.name} runs {lib.where}.")
+    if engine.kind == "pc":
+        raise InputError(
+            f"{lib.name} runs {lib.where}, which counts whole programs; functions are counted under QEMU."
+        )
     if n < 1:
         raise InputError(f"n must be at least 1, got {n}.")
     functions = [entry for entry in symbols(engine.runner).values() if entry.function and entry.size]

@@ -49,7 +49,8 @@ def count_instructions(
 def plugin(version: int = 1, source: Path = _SOURCE) -> Path:
     """A plugin for this machine, in the user's cache ($XDG_CACHE_HOME/irnn_tvm); compiled at first use."""
     triple = host_triples()[0]
-    digest = hashlib.sha256(source.read_bytes() + triple.encode()).hexdigest()[:16]
+    text = source.read_bytes() + source.with_name("qemu_plugin.h").read_bytes()
+    digest = hashlib.sha256(text + triple.encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irnn_tvm"
     path = folder / f"{source.stem}-v{version}-{digest}.so"
     if not path.is_file():

@@ -71,6 +71,7 @@ LSTM_GENERAL: dict[str, dict[str, object]] = {
     "layer-wide": WIDE | BOTH["layer"],
     **{f"projection{p}-h{h}": {"x": 9, "h": h, "project": p, "steps": 3} for p, h in ((4, 8), (17, 20), (130, 48))},
     "projection33-batch5-reverse": {"x": 9, "h": 48, "project": 33, "batch": 5, "steps": 3, "reverse": True},
+    "projection256": {"x": 9, "h": 16, "project": 256, "steps": 2},
     "projection9-steps17": {"x": 5, "h": 16, "project": 9, "steps": 17},
     "peephole-h40-batch3": {"x": 9, "h": 40, "peephole": True, "batch": 3, "steps": 3},
     "peephole-all8": {"x": 9, "h": 17, "peephole": True, "gate_bits": 8, "cell_bits": 8, "cell_zp": 7, "steps": 3},

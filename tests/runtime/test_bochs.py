@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from leaky import Build
 
-from irnn_tvm.errors import EmulatorError
+from irnn_tvm.errors import EmulatorError, InputError
 from irnn_tvm.runtime import Library, load
 from irnn_tvm.runtime.emulated import EmulatedEngine
+from irnn_tvm.tuning.function_count import count_functions
 from irnn_tvm.tuning.instruction_count import count_instructions
 
 pytestmark = pytest.mark.emulator
@@ -76,3 +77,5 @@ def test_instructions_are_counted(build: Build) -> None:
     counts = [count_instructions(lib, "step", (X[0], K[0]), n) for n in (10, 20)]
     assert counts[0] == counts[1]
     assert 10 < counts[0] < 1000
+    with pytest.raises(InputError, match="counts whole programs; functions are counted under QEMU"):
+        count_functions(lib, "step", (X[0], K[0]))

@@ -64,16 +64,19 @@ def test_read_only_and_strided_inputs(running: tuple[Stream, np.ndarray, np.ndar
     assert np.array_equal(stream.step(wide[2:3], k[2:3])[0][0], expected[2])
 
 
+# What is wrong for a step and for a sequence.
+SPOILT: list[tuple[Callable[[np.ndarray, np.ndarray], tuple[object, ...]], str]] = [
+    (lambda x, k: (x.astype(np.int32), k), "expected dtype"),
+    (lambda x, k: (x[..., :-1], k), "expected shape"),
+    (lambda x, k: (x[0], k), "expected shape"),
+    (lambda x, k: (x,), "takes 2 inputs"),
+    (lambda x, k: (x.tolist(), k), "expected a"),
+]
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [
-        (lambda x, k: (x.astype(np.int32), k), "expected dtype"),
-        (lambda x, k: (x[..., :-1], k), "expected shape"),
-        (lambda x, k: (np.concatenate([x, x]), np.concatenate([k, k])), "T = 2|expected shape"),
-        (lambda x, k: (x[0], k), "expected shape"),
-        (lambda x, k: (x,), "takes 2 inputs"),
-        (lambda x, k: (x.tolist(), k), "expected a"),
-    ],
+    [*SPOILT, (lambda x, k: (np.concatenate([x, x]), np.concatenate([k, k])), "T = 2|expected shape")],
 )
 def test_wrong_inputs_say_what_is_wrong(
     running: tuple[Stream, np.ndarray, np.ndarray, np.ndarray],
@@ -198,13 +201,9 @@ def test_buffers_of_sequences_may_be_used_again(
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda x, k: (x.astype(np.int32), k), "expected dtype"),
-        (lambda x, k: (x[..., :-1], k), "expected shape"),
+        *SPOILT,
         (lambda x, k: (x, k[:-1]), "expected shape"),
-        (lambda x, k: (x[0], k), "expected shape"),
         (lambda x, k: (x[:0], k[:0]), "T = 0"),
-        (lambda x, k: (x,), "takes 2 inputs"),
-        (lambda x, k: (x.tolist(), k), "expected a"),
     ],
 )
 def test_wrong_sequences_say_what_is_wrong(

@@ -3,10 +3,9 @@
 #include "runner_io.h"
 
 enum { OUTPUT = 0x378, MESSAGES = 0x278, SHUTDOWN = 0x8900 };
-#define PAINT 0xC5A5C5A5u
 
 extern uint8_t __heap_start[], __heap_end[], __input[];
-extern uint32_t __bss_start[], __bss_end[], __stack_limit[], __stack_top[];
+extern uint32_t __bss_start[], __bss_end[];
 extern int main(int argc, char **argv);
 void bare_start(void) __attribute__((noreturn, used));
 
@@ -71,14 +70,3 @@ void *io_alloc(size_t bytes) {
 size_t io_mark(void) { return used; }
 
 void io_release(size_t mark) { used = mark; }
-
-void io_stack_paint(void) {
-    volatile uint32_t *stop = (volatile uint32_t *)__builtin_frame_address(0) - 16;
-    for (volatile uint32_t *word = __stack_limit; word < stop; ++word) *word = PAINT;
-}
-
-int32_t io_stack_used(void) {
-    volatile uint32_t *word = __stack_limit;
-    while (word < __stack_top && *word == PAINT) ++word;
-    return (int32_t)((uintptr_t)__builtin_frame_address(0) - (uintptr_t)word);
-}

@@ -6,10 +6,8 @@ enum { SYS_OPEN = 0x01, SYS_CLOSE = 0x02, SYS_WRITE0 = 0x04, SYS_WRITE = 0x05, S
 enum { SYS_EXIT_EXTENDED = 0x20 };
 enum { MODE_READ_BINARY = 1, MODE_WRITE_BINARY = 5 };
 #define ADP_STOPPED_APPLICATION_EXIT 0x20026u
-#define PAINT 0xC5A5C5A5u
 
 extern uint8_t __heap0_start[], __heap0_end[], __heap1_start[], __heap1_end[];
-extern uint32_t __stack_limit[], __stack_top[];
 
 static int32_t in_handle = -1, out_handle = -1;
 static uintptr_t used[2];
@@ -94,15 +92,4 @@ void io_release(size_t mark) {
     mark_count = mark;
     used[0] = marks[mark][0];
     used[1] = marks[mark][1];
-}
-
-void io_stack_paint(void) {
-    volatile uint32_t *stop = (volatile uint32_t *)__builtin_frame_address(0) - 16;
-    for (volatile uint32_t *word = __stack_limit; word < stop; ++word) *word = PAINT;
-}
-
-int32_t io_stack_used(void) {
-    volatile uint32_t *word = __stack_limit;
-    while (word < __stack_top && *word == PAINT) ++word;
-    return (int32_t)((uintptr_t)__builtin_frame_address(0) - (uintptr_t)word);
 }

@@ -29,18 +29,17 @@ enum { MACS = 12 * 32 };
 #define BODY EIGHT(PRODUCT) PRODUCT("8") PRODUCT("9") PRODUCT("10") PRODUCT("11")
 #define CLOBBERS                                                                                             \
   "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11"
-#elif defined(PEAK_NEON_I8MM)
-#define LOW(n) "smmla v" n ".4s, v30.16b, v31.16b\n\t"
-#define HIGH(n) "smmla v1" n ".4s, v30.16b, v31.16b\n\t"
+#elif defined(PEAK_NEON_DOTPROD) || defined(PEAK_NEON_I8MM)
+#if defined(PEAK_NEON_I8MM)
+#define PRODUCT(register) "smmla v" register ".4s, v30.16b, v31.16b\n\t"
 enum { MACS = 16 * 32 };
-#define BODY EIGHT(LOW) HIGH("0") HIGH("1") HIGH("2") HIGH("3") HIGH("4") HIGH("5") LOW("8") LOW("9")
-#define CLOBBERS                                                                                             \
-  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15"
-#elif defined(PEAK_NEON_DOTPROD)
-#define LOW(n) "sdot v" n ".4s, v30.16b, v31.4b[0]\n\t"
-#define HIGH(n) "sdot v1" n ".4s, v30.16b, v31.4b[1]\n\t"
+#else
+#define PRODUCT(register) "sdot v" register ".4s, v30.16b, v31.4b[0]\n\t"
 enum { MACS = 16 * 16 };
-#define BODY EIGHT(LOW) HIGH("0") HIGH("1") HIGH("2") HIGH("3") HIGH("4") HIGH("5") LOW("8") LOW("9")
+#endif
+#define BODY                                                                                                 \
+  EIGHT(PRODUCT) PRODUCT("8") PRODUCT("9") PRODUCT("10") PRODUCT("11") PRODUCT("12") PRODUCT("13")           \
+  PRODUCT("14") PRODUCT("15")
 #define CLOBBERS                                                                                             \
   "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15"
 #elif defined(PEAK_NEON)
