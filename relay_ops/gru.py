@@ -21,12 +21,13 @@ from .lanes import Lanes
 from .lstm import pack_gates
 from .lstm_general_layout import Shapes
 from .matvec import dot_rows
+from .planes import Planes
+from .products import Product, local_sums, sum_products
 from .recurrent_layer import RecurrentLayer
 from .registry import attr, constant, define, shape_of, tensor
 from .registry import call as irnn_call
 from .scan import emit_scan
-from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
-from .vectors import Vectors
+from .tiles import TileState, Tiling, for_each_tile, products_bound, tiling
 
 GATES = 3
 Expr = Any
@@ -58,6 +59,9 @@ def legalize(bb: Any, call: Any) -> Any:
     else:
         func, packed = gru_before_tiles.build(layer, tile), gru_before_tiles.pack(arrays, tile)
         scratch = gru_before_tiles.scratch_shapes(layer, tile)
+    scratch_types = [relax.TensorType(list(shape), dtype) for shape, dtype in scratch.values()]
+    if reset_after and tile is not None:
+        scratch_types = Planes(tile.isa, batch, hidden).types
     # The products see an int8 copy of the state; for the first step it is made here, later it is the last output.
     copy = irnn_call("requantize", [h0], {
         "in_zp": attr(call, "state_zp"), "mult": attr(call, "out_mult"), "shift": attr(call, "out_shift"),
@@ -73,7 +77,7 @@ def legalize(bb: Any, call: Any) -> Any:
         [h0],
         [relax.const(a, str(a.dtype)) for a in packed],
         call.ty.fields[0],
-        [relax.TensorType(list(shape), dtype) for shape, dtype in scratch.values()],
+        scratch_types,
         last_y=False,
         reverse=bool(attr(call, "reverse")),
         inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
@@ -256,8 +260,10 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
         Lanes(tile.lanes, tile.isa),
         f"int{layer.state_bits}",
     )
-    with layer.open("gru_step", 2, batch * hidden * GATES * hidden, independent=True) as k:
-        sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
+    planes = Planes(tile.isa, batch, hidden)
+    outputs = 2 + len(planes.types)
+    with layer.open("gru_step", outputs, batch * hidden * GATES * hidden, independent=True) as k:
+        sums_x = k.arg("sums_x", (batch, *tile.sums_shape), "int32")
         h8 = k.arg("h8", (batch, hidden), "int8")
         h = k.arg("h", (batch, hidden), state_type)
         w = k.arg("w", tile.weight_shape(hidden), "int8")
@@ -267,6 +273,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
         tables = k.arg("tables", (GATES, 3, row), "int16")
         y = k.arg("y", (batch, hidden), "int8")
         h_out = k.arg("h_out", (batch, hidden), state_type)
+        planes.open(k)
         product = Product(tile, hidden, w, bias_h)
 
         def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
@@ -274,14 +281,13 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
             units = slice(vj * tile.lanes, vj * tile.lanes + valid)
             constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0:GATES, 0:3, 0:row]]
             states = [sums_x[these, vj, 0:size], h[these, units]]
-            T.reads(h8[these, 0:hidden], *states, *product.regions(vj), *constants)
+            T.reads(*planes.regions(h8, these), *states, *product.regions(vj), *constants)
             T.writes(y[these, units], h_out[these, units])
             sums = local_sums(tile, len(rows))
             act = T.sblock_alloc_buffer((4, tile.lanes), "int32")
             scratch = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid, state_type)
-            vectors = Vectors(h8, [(vb,) for vb in rows])
-            sum_products(f"h{name}", product, vj, vectors, sums)
+            sum_products(f"h{name}", product, vj, planes.vectors(h8, rows), sums)
             for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
                 with T.sblock(f"update{name}_{number}"):
                     T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], h[vb, units], *constants)
@@ -305,6 +311,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
                         store,
                     )
 
+        planes.prepare(h8)
         for_each_tile(tile, batch, unit)
     return k.result
 

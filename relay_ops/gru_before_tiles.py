@@ -14,8 +14,9 @@ from tvm.tirx.script import builder as T
 from . import fixed_point as fp
 from .lanes import Lanes
 from .lstm_general_layout import Shapes
+from .products import Product, local_sums, sum_products
 from .registry import attr
-from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, sum_products
+from .tiles import TileState, Tiling, for_each_tile
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def build(layer: Layer, tile: Tiling) -> Any:
     batch, hidden, size = layer.batch, layer.hidden, tile.width
     row, state_type = tile.isa.table_row(layer.pieces), f"int{layer.state_bits}"
     with layer.open("gru_before_step", 4, batch * hidden * GATES * hidden) as k:
-        named = {"sums_x": k.arg("sums_x", (batch, tile.count, size), "int32")}
+        named = {"sums_x": k.arg("sums_x", (batch, *tile.sums_shape), "int32")}
         named["h8"] = k.arg("h8", (batch, hidden), "int8")
         named["h"] = k.arg("h", (batch, hidden), state_type)
         named["w_rz"] = k.arg("w_rz", _rz(tile).weight_shape(hidden), "int8")

@@ -18,8 +18,9 @@ from .gru_norm_formulas import GATES, PRODUCTS, N, NormLayer, locals_of
 from .lanes import Lanes
 from .lstm_general_layout import Shapes
 from .normalize import CELLS
+from .products import Product, local_sums, sum_products
 from .registry import attr
-from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, sum_products
+from .tiles import TileState, Tiling, for_each_tile
 from .vectors import Vectors
 
 Expr = Any
@@ -44,7 +45,7 @@ def build(layer: NormLayer, tile: Tiling) -> Any:
     batch, hidden, size = layer.batch, layer.hidden, tile.width
     state_type = f"int{layer.state_bits}"
     with layer.open("gru_norm_step", 6, batch * hidden * GATES * hidden) as k:
-        named = {"sums_x": k.arg("sums_x", (batch, tile.count, size), "int32")}
+        named = {"sums_x": k.arg("sums_x", (batch, *tile.sums_shape), "int32")}
         named["h8"] = k.arg("h8", (batch, hidden), "int8")
         named["h"] = k.arg("h", (batch, hidden), state_type)
         named["w"] = k.arg("w", tile.weight_shape(hidden), "int8")

@@ -12,8 +12,10 @@ from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
 from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
+from .planes import Planes
+from .products import Product, add_products, start_products, sum_products
 from .scan import AHEAD, Inputs
-from .tiles import Product, Tiling, for_each_tile, sum_products
+from .tiles import Tiling, for_each_tile, in_vectors
 from .vectors import JoinedVectors, Vectors, join, joined_shape
 
 
@@ -22,41 +24,116 @@ def inputs(tile: Tiling, batch: int, w_ih: np.ndarray, bias: np.ndarray) -> Inpu
     tile, width = tile.for_vectors(AHEAD * batch), w_ih.shape[1]
     packed = [tile.pack_weights(w_ih), tile.pack_start(bias)]
     joined = joined_shape(tile.isa, AHEAD * batch, width)
+    planes = Planes(tile.isa, AHEAD * batch, width)
+    scratch = planes.types if joined is None else [relax.TensorType(joined, "int8")]
     return Inputs(
         build(tile, batch, width),
         [relax.const(a, str(a.dtype)) for a in packed],
-        relax.TensorType([AHEAD, batch, tile.count, tile.width], "int32"),
-        [] if joined is None else [relax.TensorType(joined, "int8")],
+        relax.TensorType([AHEAD, batch, *tile.sums_shape], "int32"),
+        scratch,
     )
 
 
 def build(tile: Tiling, batch: int, width: int) -> Any:
-    """PrimFunc x [m, X], weights, starts -> sums [m, tiles, gates * lanes], (joined x)."""
+    """PrimFunc x [m, X], weights, starts -> sums [m, tiles, gates * lanes], (scratch...)."""
     m, isa = tirx.Var("m", "int64"), tile.isa
     shape = joined_shape(isa, AHEAD * batch, width)
-    attrs = {MACS_ATTR: batch * tile.gates * tile.rows * width}
-    if shape is None:  # else x is joined first
-        attrs[INDEPENDENT_ATTR] = 1
-    with kernel("input_products", "matmul", attrs, 1 if shape is None else 2) as k:
+    planes = Planes(isa, AHEAD * batch, width)
+    attrs = {MACS_ATTR: batch * tile.gates * tile.rows * width, INDEPENDENT_ATTR: 1}
+    scratch = len(planes.types) if shape is None else 1
+    with kernel("input_products", "matmul", attrs, 1 + scratch) as k:
         x = k.arg("x", (m, width), "int8")
         w = k.arg("w", tile.weight_shape(width), "int8")
         start = k.arg("start", tile.start_shape, "int32")
-        sums = k.arg("sums", (m, tile.count, tile.width), "int32")
-        joined = None if shape is None else k.arg("joined", shape, "int8")
+        sums = k.arg("sums", (m, *tile.sums_shape), "int32")
         product = Product(tile, width, w, start)
-
-        def unit(name: str, rows: list[Any], vj: Any, valid: int) -> None:
-            del valid  # padding is computed, too: whole tiles are read
-            many = len(rows)
-            vectors, region = Vectors(x, [(row,) for row in rows]), x[rows[0] : rows[0] + many, 0:width]
-            if joined is not None and many == isa.stored:
-                vectors = JoinedVectors(joined, [(rows[0] // many,)], many)
-                region = joined[rows[0] // many, 0 : joined.shape[1], 0 : joined.shape[2]]
-            T.reads(region, *product.regions(vj))
-            T.writes(sums[rows[0] : rows[0] + many, vj, 0 : tile.width])
-            sum_products(f"x{name}", product, vj, vectors, [(sums, (row, vj)) for row in rows])
-
-        if joined is not None:
+        if shape is not None:
+            joined = k.arg("joined", shape, "int8")
             join(isa, x, joined)
-        for_each_tile(tile, m, unit, isa.stored or None)
+            _all_at_once(product, m, x, sums, planes, joined)
+        else:
+            planes.open(k)
+            planes.prepare(x)
+            parts = _depth_parts(tile, width)
+            if parts is None:
+                _all_at_once(product, m, x, sums, planes, None)
+            else:
+                _in_parts(product, m, x, sums, planes, *parts)
     return k.result
+
+
+def _all_at_once(product: Product, m: Any, x: Any, sums: Any, planes: Planes, joined: Any | None) -> None:
+    """Some vectors with a whole tile, then the next ones."""
+    tile, isa = product.tile, product.tile.isa
+
+    def unit(name: str, rows: list[Any], vj: Any, valid: int) -> None:
+        del valid  # padding is computed, too: whole tiles are read
+        many = len(rows)
+        vectors: Vectors = planes.vectors(x, rows)
+        regions = planes.regions(x, slice(rows[0], rows[0] + many))
+        if joined is not None and many == isa.stored:
+            vectors = JoinedVectors(joined, [(rows[0] // many,)], many)
+            regions = [joined[rows[0] // many, 0 : joined.shape[1], 0 : joined.shape[2]]]
+        T.reads(*regions, *product.regions(vj))
+        T.writes(sums[rows[0] : rows[0] + many, vj, 0 : tile.width])
+        sum_products(f"x{name}", product, vj, vectors, [(sums, (row, vj)) for row in rows])
+
+    for_each_tile(tile, m, unit, isa.stored or None)
+
+
+def _in_parts(product: Product, m: Any, x: Any, sums: Any, planes: Planes, groups: int, rest: int) -> None:
+    """All vectors with a part of a tile's depth, whose weights stay in the first cache; then the next part. groups: of
+    a part; rest: of the last one, if that is shorter."""
+    tile, isa, depth = product.tile, product.tile.isa, product.depth
+    whole = (-(-depth // isa.group) - rest) // groups
+
+    def multiply(name: str, vj: Any, first: Any, number: int) -> None:
+        def emit(suffix: str, rows: list[Any], vj: Any) -> None:
+            these = slice(rows[0], rows[0] + len(rows))
+            T.reads(*planes.regions(x, these), *product.regions(vj), sums[these, vj, 0 : tile.width])
+            T.writes(sums[these, vj, 0 : tile.width])
+            out = [(sums, (row, vj)) for row in rows]
+            vectors = planes.vectors(x, rows)
+            share = None
+            if len(rows) > 1:
+                shares = AHEAD // len(rows)
+                share = T.floormod(rows[0] // len(rows), shares), shares
+            add_products(f"{name}{suffix}", product, vj, vectors, out, (first, number), share)
+
+        in_vectors(m, (isa.vectors, 1), 0, vj, emit)
+
+    with T.serial(tile.count) as j:
+        with T.sblock("parts"):
+            vj = T.axis.spatial(tile.count, j)
+            T.reads(*planes.regions(x, slice(0, m)), *product.regions(vj))
+            T.writes(sums[0:m, vj, 0 : tile.width])
+            with T.serial(m) as i:
+                with T.sblock("start"):
+                    row = T.axis.spatial(m, i)
+                    first = planes.vectors(x, [row]).first_sum(isa, "x", 0, depth)
+                    T.reads(*product.regions(vj), *([] if first is None else [first.region]))
+                    T.writes(sums[row, vj, 0 : tile.width])
+                    start_products(product, vj, first, (sums, (row, vj)))
+            with T.serial(whole) as p:
+                with T.sblock("part"):
+                    vp = T.axis.reduce(whole, p)
+                    T.reads(
+                        *planes.regions(x, slice(0, m)), *product.regions(vj), sums[0:m, vj, 0 : tile.width]
+                    )
+                    T.writes(sums[0:m, vj, 0 : tile.width])
+                    multiply("x", vj, vp * groups, groups)
+            if rest:
+                multiply("x_rest", vj, T.int32(whole * groups), rest)
+
+
+def _depth_parts(tile: Tiling, depth: int) -> tuple[int, int] | None:
+    """Groups of a part of the depth, and of the last part if it is shorter (else 0); None: one part for all."""
+    isa = tile.isa
+    groups, size = -(-depth // isa.group), tile.width * isa.group
+    most = isa.cached // size
+    if groups <= 1.5 * most or most < 2 * isa.unroll:
+        return None
+    step = isa.unroll * isa.steps
+    sizes = range(most // step * step, most // 2, -step)
+    best = min(sizes, key=lambda n: groups % n)
+    return best, groups % best

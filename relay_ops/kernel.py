@@ -13,6 +13,7 @@ SCAN_ATTR = "irnn.scan"
 MACS_ATTR = "irnn.macs"
 FAMILY_ATTR = "irnn.family"
 OUTPUTS_ATTR = "irnn.outputs"
+PREPARE_PREFIX = "prepare"  # of blocks that come before the tiles: what they store, all tiles read
 INDEPENDENT_ATTR = "irnn.independent_tiles"  # of the outermost loop: its iterations may run at the same time
 
 

@@ -16,8 +16,9 @@ from .elementwise import product
 from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
+from .products import Product, local_sums, sum_products
 from .registry import attr, constant, define, shape_of, tensor
-from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
+from .tiles import TileState, Tiling, for_each_tile, products_bound, tiling
 from .vectors import Vectors
 
 ROWS = 4

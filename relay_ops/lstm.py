@@ -17,11 +17,12 @@ from . import fixed_point as fp
 from .input_products import inputs
 from .lanes import Lanes
 from .matvec import dot_rows
+from .planes import Planes
+from .products import Product, local_sums, sum_products
 from .recurrent_layer import RecurrentLayer
 from .registry import attr, constant, define, shape_of, tensor
 from .scan import emit_scan
-from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
-from .vectors import Vectors
+from .tiles import TileState, Tiling, for_each_tile, products_bound, tiling
 
 GATES = 4
 Expr = Any
@@ -62,7 +63,7 @@ def legalize(bb: Any, call: Any) -> Any:
         [c0],
         [relax.const(a, str(a.dtype)) for a in packed],
         call.ty.fields[0],
-        [],
+        [] if tile is None else Planes(tile.isa, batch, hidden).types,
         last_y=True,
         reverse=bool(attr(call, "reverse")),
         inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
@@ -192,8 +193,10 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
     """PrimFunc of one step, a tile of units at a time, on what input_products.py made of x."""
     batch, hidden, size = layer.batch, layer.hidden, tile.width
     row, lanes = tile.isa.table_row(layer.pieces), Lanes(tile.lanes, tile.isa)
-    with layer.open("lstm_step", 2, batch * hidden * GATES * hidden, independent=True) as k:
-        sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
+    planes = Planes(tile.isa, batch, hidden)
+    outputs = 2 + len(planes.types)
+    with layer.open("lstm_step", outputs, batch * hidden * GATES * hidden, independent=True) as k:
+        sums_x = k.arg("sums_x", (batch, *tile.sums_shape), "int32")
         h = k.arg("h", (batch, hidden), "int8")
         c = k.arg("c", (batch, hidden), layer.cell)
         w = k.arg("w", tile.weight_shape(hidden), "int8")
@@ -202,6 +205,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
         tables = k.arg("tables", (GATES + 1, 3, row), "int16")
         h_out = k.arg("h_out", (batch, hidden), "int8")
         c_out = k.arg("c_out", (batch, hidden), layer.cell)
+        planes.open(k)
         product = Product(tile, hidden, w)
 
         def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
@@ -209,14 +213,13 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
             units = slice(vj * tile.lanes, vj * tile.lanes + valid)
             constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0 : GATES + 1, 0:3, 0:row]]
             states = [sums_x[these, vj, 0:size], c[these, units]]
-            T.reads(h[these, 0:hidden], *states, *product.regions(vj), *constants)
+            T.reads(*planes.regions(h, these), *states, *product.regions(vj), *constants)
             T.writes(h_out[these, units], c_out[these, units])
             sums = local_sums(tile, len(rows))
             act = T.sblock_alloc_buffer((GATES + 1, tile.lanes), "int16")
             scratch = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid, layer.cell)
-            vectors = Vectors(h, [(vb,) for vb in rows])
-            sum_products(f"h{name}", product, vj, vectors, sums)
+            sum_products(f"h{name}", product, vj, planes.vectors(h, rows), sums)
             for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
                 with T.sblock(f"update{name}_{number}"):
                     T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], c[vb, units], *constants)
@@ -233,6 +236,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
 
                     layer.update(lanes, pre, tables, act, scratch, fp.i32(state.load(c, vb, vj)), store)
 
+        planes.prepare(h)
         for_each_tile(tile, batch, unit)
     return k.result
 

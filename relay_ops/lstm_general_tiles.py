@@ -21,7 +21,8 @@ from .lanes import Lanes
 from .lstm_general_formulas import Formulas, Terms
 from .lstm_general_layout import Shapes, Variant
 from .normalize import CELLS
-from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, sum_products, tiling
+from .products import Product, local_sums, sum_products
+from .tiles import TileState, Tiling, for_each_tile, tiling
 from .vectors import Vectors
 
 Expr = Any
@@ -109,7 +110,7 @@ def build(v: Variant, t: Tiles, packed: dict[str, np.ndarray], fits: bool) -> An
     cell = f"int{v.get('cell_bits')}"
     macs = v.macs() - (v.batch * v.gates * v.hidden * v.width if ahead(v) else 0)
     with kernel("lstm_general_step", "recurrent_step", {MACS_ATTR: macs}, 2 + len(scratch)) as k:
-        sums = ((v.batch, tile.count, tile.width), "int32")
+        sums = ((v.batch, *tile.sums_shape), "int32")
         named = {"x": k.arg("x", *(sums if ahead(v) else ((v.batch, v.width), "int8")))}
         named["h"] = k.arg("h", (v.batch, v.state), "int8")
         named["c"] = k.arg("c", (v.batch, v.hidden), cell)

@@ -17,10 +17,11 @@ from .input_products import inputs
 from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
+from .planes import Planes
+from .products import Product, local_sums, sum_products
 from .registry import attr, constant, define, optional_arguments, shape_of, tensor
 from .scan import emit_scan
-from .tiles import Product, TileState, Tiling, for_each_tile, local_sums, products_bound, sum_products, tiling
-from .vectors import Vectors
+from .tiles import TileState, Tiling, for_each_tile, products_bound, tiling
 
 REQUIRED = ("x", "h0", "w_ih", "w_hh", "bias", "mult_ih", "mult_hh")
 OPTIONAL = ("table",)
@@ -62,7 +63,7 @@ def legalize(bb: Any, call: Any) -> Any:
         [],
         [relax.const(a, str(a.dtype)) for a in packed],
         call.ty.fields[0],
-        [],
+        [] if tile is None else Planes(tile.isa, batch, hidden).types,
         last_y=True,
         reverse=bool(attr(call, "reverse")),
         inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
@@ -74,15 +75,16 @@ def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) ->
     """`build` with a tile of units at a time, on what input_products.py made of x. fits: see `within_int32`."""
     shift, zp, bits = attr(call, "shift"), attr(call, "zp"), attr(call, "gate_bits")
     hidden, size, lanes = tile.rows, tile.lanes, Lanes(tile.lanes, tile.isa)
-    with kernel(
-        "rnn_step", "recurrent_step", {MACS_ATTR: batch * hidden * hidden, INDEPENDENT_ATTR: 1}, 1
-    ) as k:
-        sums_x = k.arg("sums_x", (batch, tile.count, size), "int32")
+    planes = Planes(tile.isa, batch, hidden)
+    attrs = {MACS_ATTR: batch * hidden * hidden, INDEPENDENT_ATTR: 1}
+    with kernel("rnn_step", "recurrent_step", attrs, 1 + len(planes.types)) as k:
+        sums_x = k.arg("sums_x", (batch, *tile.sums_shape), "int32")
         h = k.arg("h", (batch, hidden), "int8")
         w = k.arg("w", tile.weight_shape(hidden), "int8")
         m_ih, m_hh = (k.arg(n, (tile.count, size), "int32") for n in ("mult_ih", "mult_hh"))
         table: Any = k.arg("table", (3, tile.isa.table_row(pieces)), "int16") if pieces else None
         y = k.arg("y", (batch, hidden), "int8")
+        planes.open(k)
         product = Product(tile, hidden, w)
 
         def unit(name: str, rows: list[Any], vj: Any, valid: int) -> None:
@@ -90,13 +92,12 @@ def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) ->
             units = slice(vj * size, vj * size + valid)
             constants = [m[vj, 0:size] for m in (m_ih, m_hh)]
             constants += [table[0:3, 0 : table.shape[1]]] if pieces else []
-            T.reads(h[these, 0:hidden], sums_x[these, vj, 0:size], *product.regions(vj), *constants)
+            T.reads(*planes.regions(h, these), sums_x[these, vj, 0:size], *product.regions(vj), *constants)
             T.writes(y[these, units])
             sums = local_sums(tile, len(rows))
             scratch, wide = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid)
-            vectors = Vectors(h, [(vb,) for vb in rows])
-            sum_products(f"h{name}", product, vj, vectors, sums)
+            sum_products(f"h{name}", product, vj, planes.vectors(h, rows), sums)
             for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
                 with T.sblock(f"update{name}_{number}"):
                     T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], *constants)
@@ -110,6 +111,7 @@ def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) ->
                         value = lanes.activate(scratch, table, None, pieces, table_shift, pre, 8)
                     state.store(value, y, vb, vj)
 
+        planes.prepare(h)
         for_each_tile(tile, batch, unit)
     return k.result
 

@@ -17,7 +17,6 @@ from tvm.tirx.script import builder as T
 from irnn_tvm.schedules.instruction_set import InstructionSet, current
 
 from .lanes import Lanes, short_pieces
-from .vectors import Vectors
 
 Expr = Any
 BLOCK_PREFIX, LOOP_PREFIX = "tile", "tile_loop"
@@ -118,6 +117,11 @@ class Tiling:
         """int32 accumulators of a tile."""
         return self.width * self.isa.spread
 
+    @property
+    def sums_shape(self) -> tuple[int, int]:
+        """Shape of a row of sums of all tiles, spread over the first cache, so that rows do not evict each other."""
+        return self.isa.spread_rows(self.count, 4 * self.width), self.width
+
     def region(self, weights: Any, number: Expr) -> Any:
         """What tile `number` reads of packed weights."""
         first = number * self.blocks
@@ -156,149 +160,6 @@ def magnitude(values: np.ndarray) -> int:
     return int(np.abs(values.astype(np.int64)).max())
 
 
-@dataclass(frozen=True)
-class Product:
-    """Weights times activation vectors: depth, packed weights, and what sums start with (None: with 0)."""
-
-    tile: Tiling
-    depth: int
-    weights: Any
-    start: Any | None = None
-
-    def regions(self, number: Expr) -> list[Any]:
-        """What tile `number` reads of the constants."""
-        found = [self.tile.region(self.weights, number)]
-        return found if self.start is None else [*found, self.start[number, 0 : self.tile.start_shape[1]]]
-
-
-def sum_products(
-    name: str,
-    product: Product,
-    number: Expr,
-    vectors: Vectors,
-    out: Sequence[tuple[Any, tuple[Expr, ...]]],
-) -> None:
-    """Products of the rows of tile `number` with some vectors, inside the current block.
-
-    out: for each of the vectors an int32 buffer [..., gates * lanes] and the
-    outer indices there. Blocks of the loops are called tile_loop_<name>_<n>.
-    """
-    tile, isa = product.tile, product.tile.isa
-    many, words, spread = len(vectors), isa.words, isa.spread
-    joined = -(-many // isa.joined)
-    registers = tile.accumulators // tile.blocks // words
-    most = min(isa.registers(many), registers)
-    part = next(n for n in range(most, 0, -1) if registers % n == 0 and n % spread == 0)
-    negatives: list[Any] = []
-    if isa.negatives:
-        for vector, outer in enumerate(vectors.outer):
-            negatives.append(_sum_negatives(f"{name}_{vector}", product, (vectors.buffer, outer)))
-    for step in range(tile.blocks * registers // part):
-        block, offset = divmod(step * part, registers)
-        label = f"{name}_{step}"
-        sums = _Sums(T.sblock_alloc_buffer((joined, part * words), "int32"), part, offset)
-        at = block * registers * words + offset * words
-        with T.sblock(f"{BLOCK_PREFIX}_start_{label}"):
-            start, corrections = product.start, (number * tile.blocks + block, 0)
-            first = offset * isa.register_bytes
-            regions = [] if start is None else [start[number, 0 : tile.start_shape[1]]]
-            if tile.corrected:
-                regions.append(
-                    product.weights[(*corrections, slice(first, first + part * isa.register_bytes))]
-                )
-            T.reads(*regions, *(total[0] for total in negatives))
-            T.writes(sums.acc[0:joined, 0 : part * words])
-            for lane in range(0, part * words, words):
-                value = T.Broadcast(T.int32(0), words)
-                if tile.corrected:
-                    these = T.Ramp(first + 4 * lane, 1, isa.register_bytes)
-                    value = T.reinterpret(f"int32x{words}", product.weights[(*corrections, these)])
-                if start is not None:
-                    value = isa.load_start(start, number, at + lane) + value
-                for row in range(joined):
-                    begin = value + T.Broadcast(negatives[row][0], words) if negatives else value
-                    T.buffer_store(sums.acc, begin, [row, T.Ramp(lane, 1, words)])
-        _sum_part(label, product, number * tile.blocks + block, vectors, sums)
-        with T.sblock(f"{BLOCK_PREFIX}_sum_{label}"):
-            T.reads(sums.acc[0:joined, 0 : part * words])
-            places = [(lane, (at + lane) // spread) for lane in range(0, part * words, words * spread)]
-            T.writes(
-                *(
-                    buffer[(*outer, slice(place, place + words))]
-                    for buffer, outer in out
-                    for _, place in places
-                )
-            )
-            # Of joined vectors the last one first: what the first takes may then overwrite the accumulators.
-            for vector in sorted(range(many), key=lambda n: (n // isa.joined, -n)):
-                buffer, outer = out[vector]
-                for lane, place in places:
-                    value = isa.gather(sums.acc, vector, lane)
-                    T.buffer_store(buffer, value, [*outer, T.Ramp(place, 1, words)])
-
-
-def _sum_negatives(name: str, product: Product, vector: tuple[Any, tuple[Expr, ...]]) -> Any:
-    """A local int32 buffer with what the sums of one vector start with (`InstructionSet.sum_negatives`)."""
-    x, outer = vector
-    total = T.sblock_alloc_buffer((1,), "int32")
-    scratch = T.sblock_alloc_buffer((4,), "int64")
-    with T.sblock(f"{BLOCK_PREFIX}_negatives_{name}"):
-        T.reads(x[(*outer, slice(0, product.depth))])
-        T.writes(total[0])
-        value = product.tile.isa.sum_negatives(x, (*outer, 0), product.depth, scratch)
-        T.buffer_store(total, value, [0])
-    return total
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """int32 [vectors / joined, accumulators] for `registers` registers of a block's weights, from register `offset`
-    on."""
-
-    acc: Any
-    registers: int
-    offset: int
-
-
-def _sum_part(name: str, product: Product, number: Expr, vectors: Vectors, sums: _Sums) -> None:
-    """Adds the products of one block of weights to its accumulators."""
-    isa, w, before = product.tile.isa, product.weights, product.tile.corrected
-    groups, partial = vectors.groups(isa, product.depth)
-    size = sums.registers * isa.register_bytes
-    begin = sums.offset * isa.register_bytes
-
-    def multiply(group: Expr, many: int, operands: Sequence[Sequence[Expr]]) -> None:
-        for register in range(sums.registers):
-            place = T.Ramp(begin + register * isa.register_bytes, 1, isa.register_bytes)
-            loaded = [w[number, before + group + i, place] for i in range(many)]
-            for row, activations in enumerate(operands):
-                isa.dot(sums.acc, (row, register * isa.words), loaded, activations)
-
-    def regions(group: Expr, many: Expr, elements: Expr) -> None:
-        everything = sums.acc[0 : sums.acc.shape[0], 0 : sums.registers * isa.words]
-        activations = vectors.region(isa, group, elements)
-        taken = w[number, before + group : before + group + many, begin : begin + size]
-        T.reads(everything, *activations, taken)
-        T.writes(everything)
-
-    loops, single = divmod(groups, isa.steps)
-    if loops:
-        with T.serial(loops) as i:
-            with T.sblock(f"{LOOP_PREFIX}_{name}"):
-                first = T.axis.reduce(loops, i) * isa.steps
-                T.sblock_attr({UNROLL_ATTR: isa.unroll})
-                regions(first, isa.steps, isa.steps * isa.group)
-                multiply(first, isa.steps, vectors.load(isa, first, isa.steps))
-    if single or partial:
-        first = loops * isa.steps
-        with T.sblock(f"{BLOCK_PREFIX}_rest_{name}"):
-            regions(first, single + (1 if partial else 0), single * isa.group + partial)
-            for group in range(first, groups):
-                multiply(group, 1, vectors.load(isa, group, 1))
-            if partial:
-                multiply(groups, 1, vectors.load_rest(isa, groups, partial))
-
-
 def for_each_tile(
     tile: Tiling,
     count: Expr,
@@ -313,13 +174,13 @@ def for_each_tile(
     sizes = (at_a_time or tile.isa.vectors, tile.isa.joined, 1)
     if tile.full:
         with T.serial(tile.full) as j:
-            _in_vectors(count, sizes, tile.full, j, lambda name, rows, vj: unit(name, rows, vj, tile.lanes))
+            in_vectors(count, sizes, tile.full, j, lambda name, rows, vj: unit(name, rows, vj, tile.lanes))
     if tile.rest:
         last = T.int32(tile.full)
-        _in_vectors(count, sizes, 0, last, lambda name, rows, vj: unit(f"{name}_last", rows, vj, tile.rest))
+        in_vectors(count, sizes, 0, last, lambda name, rows, vj: unit(f"{name}_last", rows, vj, tile.rest))
 
 
-def _in_vectors(
+def in_vectors(
     count: Expr,
     sizes: Sequence[int],
     extent: int,
@@ -348,12 +209,6 @@ def _in_vectors(
             loop(f"_{size}" if size > 1 else "", units, size, begin)
         left = left % size
         begin = count - left
-
-
-def local_sums(tile: Tiling, many: int) -> list[tuple[Any, tuple[Expr, ...]]]:
-    """Local buffers for the sums of `many` vectors, as `sum_products` takes them: one for each, since TVM keeps no
-    larger ones on the stack."""
-    return [(T.sblock_alloc_buffer((tile.width,), "int32"), ()) for _ in range(many)]
 
 
 class TileState:

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tvm.tirx.script import builder as T
 
 from irnn_tvm.schedules.instruction_set import InstructionSet
 
 Expr = Any
+NEGATIVES_PREFIX = "tile_negatives"
+
+
+class FirstSum(NamedTuple):
+    """An int32 that all sums of a vector start with, and the region of the buffer that holds it."""
+
+    value: Expr
+    region: Any
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Some vectors of an int8 buffer [..., depth]. outer: for each its indices but the last."""
+    """Some neighbouring vectors of an int8 buffer [count, depth]. outer: for each its index but the last."""
 
     buffer: Any
     outer: Sequence[tuple[Expr, ...]]
@@ -27,14 +35,33 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.outer)
 
+    @property
+    def rows(self) -> slice:
+        """All of them."""
+        return slice(self.outer[0][0], self.outer[0][0] + len(self.outer))
+
     def groups(self, isa: InstructionSet, depth: int) -> tuple[int, int]:
         """Whole groups of activations, and how many activations are left."""
         return divmod(depth, isa.group)
 
+    def first_sum(self, isa: InstructionSet, name: str, number: int, depth: int) -> FirstSum | None:
+        """What the sums of vector `number` start with where the instruction set says so, computed in a block of its own
+        inside the current one."""
+        if not isa.negatives:
+            return None
+        outer = self.outer[number]
+        total = T.sblock_alloc_buffer((1,), "int32")
+        scratch = T.sblock_alloc_buffer((isa.words // 2,), "int64")
+        with T.sblock(f"{NEGATIVES_PREFIX}_{name}"):
+            T.reads(self.buffer[(*outer, slice(0, depth))])
+            T.writes(total[0])
+            T.buffer_store(total, isa.sum_negatives(self.buffer, (*outer, 0), depth, scratch), [0])
+        return FirstSum(total[0], total[0:1])
+
     def region(self, isa: InstructionSet, group: Expr, elements: Expr) -> list[Any]:
         """What holds `elements` activations of each from a group on."""
         first = group * isa.group
-        return [self.buffer[(*outer, slice(first, first + elements))] for outer in self.outer]
+        return [self.buffer[self.rows, first : first + elements]]
 
     def load(self, isa: InstructionSet, group: Expr, many: int) -> list[list[Expr]]:
         """Operands of `dot` for `many` groups from a group on, for each of the vectors that are taken together."""

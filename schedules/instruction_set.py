@@ -37,6 +37,8 @@ class InstructionSet(ABC):
     - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
     - offset: what `load_activations` adds to activations; with the weights lie the sums that take it away again.
     - negatives: whether sums start with what `sum_negatives` makes of the activations.
+    - planes: of activations, as `planes_of` makes them; 0: products take activations as they are. cached: bytes of
+      a tile's weights that are to stay in the first cache while one vector after another is multiplied; 0: do not care.
     """
 
     name: str
@@ -57,6 +59,8 @@ class InstructionSet(ABC):
     most_pieces: int = 64
     offset: int = 0
     negatives: bool = False
+    planes: int = 0
+    cached: int = 0
 
     @property
     def words(self) -> int:
@@ -84,9 +88,28 @@ class InstructionSet(ABC):
         """Most registers of weights whose sums are kept at a time for some vectors."""
         return self.alone if vectors == 1 else self.shared
 
+    def spread_rows(self, parts: int, size: int) -> int:
+        """How many parts of `size` bytes a row needs, `parts` or more, so that neighbouring rows do not start at
+        addresses that share their places in the first cache."""
+        if not self.cached:
+            return parts
+        while size * parts >= 512 and size * parts % 4096 in (0, 512, 1024, 2048, 3072, 3584):
+            parts += 1
+        return parts
+
     @abstractmethod
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
         """Operands of `dot` for `groups` groups of int8 [..., depth], from an index on."""
+
+    def planes_of(self, activations: Expr) -> tuple[Expr, ...]:
+        """What products take of a register of activations: `planes` registers of int8 lanes."""
+        raise NotImplementedError(f"{self.name} takes activations as they are")
+
+    def load_planes(self, planes: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
+        """`load_activations` where `planes_of` was stored before: int8 [..., planes, depth]."""
+        *outer, first = index
+        parts = [broadcast_words(self, planes, (*outer, n, first), groups) for n in range(self.planes)]
+        return list(zip(*parts, strict=True))
 
     def load_joined(self, x: Any, indices: Sequence[Sequence[Expr]], groups: int) -> list[Expr]:
         """The same for up to `joined` vectors of int8 [..., depth], each from an index on."""
@@ -103,19 +126,16 @@ class InstructionSet(ABC):
         """What the `words` accumulators from `at` on start with, of int32 [tiles, packed]."""
         return start[tile, T.Ramp(at, 1, self.words)]
 
-    def dot(
-        self, acc: Any, at: tuple[int, int], weights: Sequence[Expr], activations: Sequence[Expr]
-    ) -> None:
+    def dot(self, acc: Any, at: int, weights: Sequence[Expr], activations: Sequence[Expr]) -> None:
         """acc[at ...] += weights * activations for one register of weights per group.
 
-        acc: int32 local buffer [vectors / joined, accumulators]; at: the first of the `words` accumulators of these
-        rows.
+        acc: int32 local buffer [accumulators]; at: the first of the `words` accumulators of these rows.
         """
-        row, place = at[0], T.Ramp(at[1], 1, self.words)
-        total = acc[row, place]
+        place = T.Ramp(at, 1, self.words)
+        total = acc[place]
         for w, x in zip(weights, activations, strict=True):
             total = self.add_products(total, w, x)
-        T.buffer_store(acc, total, [row, place])
+        T.buffer_store(acc, total, [place])
 
     @abstractmethod
     def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
@@ -125,14 +145,14 @@ class InstructionSet(ABC):
         """What sums start with where `negatives` says so, int32: the sum of |x| over the negative ones of `depth`
         elements of int8 x, from an index on. Elsewhere nothing.
 
-        scratch: int64 local [4]. Emits stores to it into the current block.
+        scratch: int64 local [words / 2]. Emits stores to it into the current block.
         """
         del x, index, depth, scratch
         return T.int32(0)
 
-    def gather(self, acc: Any, vector: int, at: int) -> Expr:
-        """int32 sums of `words` rows of a vector, whose accumulators start at acc[vector / joined, at]."""
-        return acc[vector, T.Ramp(at, 1, self.words)]
+    def gather(self, acc: Sequence[Any], vector: int, at: int) -> Expr:
+        """int32 sums of `words` rows of a vector, whose accumulators start at acc[vector / joined][at]."""
+        return acc[vector][T.Ramp(at, 1, self.words)]
 
     @abstractmethod
     def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
@@ -144,6 +164,10 @@ class InstructionSet(ABC):
 
         The sum is known to fit int32; shift is at most 14.
         """
+
+    def prefetch(self, address: Expr) -> None:
+        """Emits a prefetch into the second cache, where `cached` asks for parts."""
+        del address
 
     # Statistics of rows (relay_ops/normalize.py).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .armv7_neon import ARMV7_NEON
 from .avx2 import AVX2
+from .avx512 import AVX512
 from .avx512_vnni import AVX512_VNNI
 from .avx_vnni import AVX_VNNI
 from .instruction_set import InstructionSet, lowering_for
@@ -11,7 +12,7 @@ from .neon import NEON
 from .neon_dotprod import NEON_DOTPROD
 from .neon_i8mm import NEON_I8MM
 
-_ALL = (ARMV7_NEON, AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON_I8MM)
+_ALL = (ARMV7_NEON, AVX2, AVX512, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON_I8MM)
 INSTRUCTION_SETS = {isa.name: isa for isa in _ALL}
 
 __all__ = ["INSTRUCTION_SETS", "get", "lowering_for"]

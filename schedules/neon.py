@@ -40,8 +40,8 @@ class Neon(InstructionSet):
         )
         return self.add_pairs(total, low + high)
 
-    def gather(self, acc: Any, vector: int, at: int) -> Expr:
-        rows = [acc[vector, T.Ramp(at + 4 * n, 1, 4)] for n in range(4)]
+    def gather(self, acc: Sequence[Any], vector: int, at: int) -> Expr:
+        rows = [acc[vector][T.Ramp(at + 4 * n, 1, 4)] for n in range(4)]
         return self.neighbours(self.neighbours(rows[0], rows[1]), self.neighbours(rows[2], rows[3]))
 
     def add_pairs(self, total: Expr, products: Expr) -> Expr:

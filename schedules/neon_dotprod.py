@@ -34,8 +34,8 @@ class NeonDotprod(Neon):
     def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
         return intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", total, weights, activations)
 
-    def gather(self, acc: Any, vector: int, at: int) -> Expr:
-        return acc[vector, T.Ramp(at, 1, 4)]
+    def gather(self, acc: Sequence[Any], vector: int, at: int) -> Expr:
+        return acc[vector][T.Ramp(at, 1, 4)]
 
 
 NEON_DOTPROD = NeonDotprod()

@@ -75,9 +75,9 @@ class _Smmla(NeonDotprod):
     def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
         return intrinsic("int32x4", "llvm.aarch64.neon.smmla.v4i32.v16i8", total, activations, weights)
 
-    def gather(self, acc: Any, vector: int, at: int) -> Expr:
+    def gather(self, acc: Sequence[Any], vector: int, at: int) -> Expr:
         row, half = divmod(vector, 2)
-        low, high = (acc[row, T.Ramp(at + 4 * n, 1, 4)] for n in range(2))
+        low, high = (acc[row][T.Ramp(at + 4 * n, 1, 4)] for n in range(2))
         return T.Shuffle([low, high], [2 * half + n for n in (0, 1, 4, 5)])
 
 

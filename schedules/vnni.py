@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from tvm.tirx.script import builder as T
 
 from .instruction_set import Expr, intrinsic
@@ -15,12 +12,13 @@ class Vnni(X86):
     """Activations become unsigned by adding 128, which is one exclusive or; the weights' sums make up for it."""
 
     negatives = False
+    planes = 1
     offset = 128
+    cached = 1 << 14
 
-    def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
-        flip = T.Broadcast(T.int8(-128), self.register_bytes)
-        return [word ^ flip for word in super().load_activations(x, index, groups)]
+    def planes_of(self, activations: Expr) -> tuple[Expr, ...]:
+        return (activations ^ T.Broadcast(T.int8(-128), self.register_bytes),)
 
-    def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
+    def add_products(self, total: Expr, weights: Expr, activations: tuple[Expr, ...]) -> Expr:
         name = f"llvm.x86.avx512.vpdpbusd.{8 * self.register_bytes}"
-        return intrinsic(f"int32x{self.words}", name, total, activations, weights)
+        return intrinsic(f"int32x{self.words}", name, total, *activations, weights)

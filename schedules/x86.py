@@ -17,7 +17,7 @@ class X86(InstructionSet):
     pack: str
 
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
-        return broadcast_words(self, x, index, groups)
+        return [self.planes_of(word) for word in broadcast_words(self, x, index, groups)]
 
     def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
         # vpmuldq multiplies even lanes; the odd ones are moved there.
@@ -39,6 +39,11 @@ class X86(InstructionSet):
             return self._alternate(low, high)
         upper = self._alternate(self._logical_right(even, 32), odd)
         return T.shift_right(upper, T.Broadcast(T.int32(shift - 32), words))
+
+    def prefetch(self, address: Expr) -> None:
+        read, second_cache, data = T.int32(0), T.int32(2), T.int32(1)
+        number = T.llvm_lookup_intrinsic_id("llvm.prefetch.p0")
+        T.evaluate(T.call_llvm_intrin("void", number, address, read, second_cache, data))
 
     def add_pairs(self, total: Expr, values: Expr) -> Expr:
         ones = T.Broadcast(T.int16(1), self.halves)

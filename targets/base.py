@@ -24,6 +24,7 @@ _HOST_SIMD_FLAGS = frozenset(
 _HOST_SIMD = (
     ("avx512-vnni", frozenset({"avx512_vnni", "avx512bw", "avx512vl", "avx512dq"})),
     ("avx-vnni", frozenset({"avx_vnni", "avx2"})),
+    ("avx512", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq"})),
     ("avx2", frozenset({"avx2"})),
     ("neon-i8mm", frozenset({"asimd", "asimddp", "i8mm"})),
     ("neon-dotprod", frozenset({"asimd", "asimddp"})),
