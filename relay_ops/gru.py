@@ -8,6 +8,7 @@ gru_before_tiles.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from . import gru_before_tiles, requantize
+from .from_inputs import Ahead
 from .input_products import inputs
 from .lanes import Lanes
 from .lstm import pack_gates
@@ -48,10 +50,11 @@ def legalize(bb: Any, call: Any) -> Any:
     batch, hidden = (int(d) for d in shape_of(h0))
     layer = Layer(call, batch, int(shape_of(x)[2]), hidden, arrays["tables"].shape[2], fits(call, arrays))
     reset_after = bool(attr(call, "reset_after"))
-    tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
+    weights = arrays["w_ih"], arrays["w_hh"]
+    tile = tiling(GATES, hidden, batch, weights, arrays["tables"], reset_after)
     scratch: Shapes = {}
     if reset_after:
-        func = build_reset_after(layer) if tile is None else build_tiles(layer, tile)
+        func = build_reset_after(layer) if tile is None else build_tiles(layer, tile, Ahead(tile, batch))
         packed = pack_rows(arrays, True) if tile is None else pack_tiles(arrays, tile)
     elif tile is None:
         func, packed = build_reset_before(layer), pack_rows(arrays, False)
@@ -59,6 +62,9 @@ def legalize(bb: Any, call: Any) -> Any:
     else:
         func, packed = gru_before_tiles.build(layer, tile), gru_before_tiles.pack(arrays, tile)
         scratch = gru_before_tiles.scratch_shapes(layer, tile)
+    single = None
+    if reset_after and tile is not None:
+        single = partial(build_tiles, layer, tile)
     scratch_types = [relax.TensorType(list(shape), dtype) for shape, dtype in scratch.values()]
     if reset_after and tile is not None:
         scratch_types = Planes(tile.isa, batch, hidden).types
@@ -80,7 +86,7 @@ def legalize(bb: Any, call: Any) -> Any:
         scratch_types,
         last_y=False,
         reverse=bool(attr(call, "reverse")),
-        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
+        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"], single),
     )
     return relax.Tuple(outs)
 
@@ -252,45 +258,47 @@ def build_reset_after(layer: Layer) -> Any:
     return k.result
 
 
-def build_tiles(layer: Layer, tile: Tiling) -> Any:
-    """`build_reset_after` with a tile of units at a time, on what input_products.py made of x."""
+def build_tiles(layer: Layer, tile: Tiling, source: Ahead) -> Any:
+    """`build_reset_after` with a tile of units at a time. source: of the products with x."""
     batch, hidden, size = layer.batch, layer.hidden, tile.width
-    row, lanes, state_type = (
-        tile.isa.table_row(layer.pieces),
-        Lanes(tile.lanes, tile.isa),
-        f"int{layer.state_bits}",
-    )
+    planes_of_table, row = tile.table_shape(layer.pieces)
+    lanes, state_type = Lanes(tile.lanes, tile.isa), f"int{layer.state_bits}"
     planes = Planes(tile.isa, batch, hidden)
-    outputs = 2 + len(planes.types)
-    with layer.open("gru_step", outputs, batch * hidden * GATES * hidden, independent=True) as k:
-        sums_x = k.arg("sums_x", (batch, *tile.sums_shape), "int32")
+    outputs = 2 + len(planes.types) + source.outputs
+    macs = batch * hidden * GATES * (hidden + source.depth)
+    with layer.open("gru_step", outputs, macs, independent=True) as k:
+        source.open(k)
         h8 = k.arg("h8", (batch, hidden), "int8")
         h = k.arg("h", (batch, hidden), state_type)
         w = k.arg("w", tile.weight_shape(hidden), "int8")
         bias_h = k.arg("bias_h", tile.start_shape, "int32")
         m_ih = k.arg("mult_ih", (tile.count, size), "int32")
         m_hh = k.arg("mult_hh", (tile.count, size), "int32")
-        tables = k.arg("tables", (GATES, 3, row), "int16")
+        tables = k.arg("tables", (GATES, planes_of_table, row), "int16")
+        source.open_constants(k)
         y = k.arg("y", (batch, hidden), "int8")
         h_out = k.arg("h_out", (batch, hidden), state_type)
         planes.open(k)
+        source.open_scratch(k)
+        turn = k.turn()
         product = Product(tile, hidden, w, bias_h)
 
         def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
             these = slice(rows[0], rows[0] + len(rows))
-            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
-            constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0:GATES, 0:3, 0:row]]
-            states = [sums_x[these, vj, 0:size], h[these, units]]
+            units = tile.units(vj, valid)
+            constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0:GATES, 0:planes_of_table, 0:row]]
+            states = [*source.regions(these, vj), h[these, units]]
             T.reads(*planes.regions(h8, these), *states, *product.regions(vj), *constants)
             T.writes(y[these, units], h_out[these, units])
             sums = local_sums(tile, len(rows))
             act = T.sblock_alloc_buffer((4, tile.lanes), "int32")
             scratch = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid, state_type)
+            sums_x = source.sum(name, rows, vj)
             sum_products(f"h{name}", product, vj, planes.vectors(h8, rows), sums)
-            for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
+            for number, (vb, (sums_h, _), (x, outer)) in enumerate(zip(rows, sums, sums_x, strict=True)):
                 with T.sblock(f"update{name}_{number}"):
-                    T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], h[vb, units], *constants)
+                    T.reads(sums_h[0:size], x[(*outer, slice(0, size))], h[vb, units], *constants)
                     T.writes(y[vb, units], h_out[vb, units])
 
                     def load(buffer: Any, *outer: Expr) -> Callable[[int], Expr]:
@@ -302,7 +310,7 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
 
                     layer.update_after(
                         lanes,
-                        (load(sums_x, vb, vj), load(sums_h)),
+                        (load(x, *outer), load(sums_h)),
                         (load(m_ih, vj), load(m_hh, vj)),
                         tables,
                         act,
@@ -311,8 +319,9 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
                         store,
                     )
 
+        source.prepare()
         planes.prepare(h8)
-        for_each_tile(tile, batch, unit)
+        for_each_tile(tile, batch, unit, turn=turn)
     return k.result
 
 

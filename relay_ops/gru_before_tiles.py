@@ -52,7 +52,7 @@ def scratch_shapes(layer: Layer, tile: Tiling) -> Shapes:
 def build(layer: Layer, tile: Tiling) -> Any:
     """PrimFunc of one step; scalars of the op are compiled in."""
     batch, hidden, size = layer.batch, layer.hidden, tile.width
-    row, state_type = tile.isa.table_row(layer.pieces), f"int{layer.state_bits}"
+    state_type = f"int{layer.state_bits}"
     with layer.open("gru_before_step", 4, batch * hidden * GATES * hidden) as k:
         named = {"sums_x": k.arg("sums_x", (batch, *tile.sums_shape), "int32")}
         named["h8"] = k.arg("h8", (batch, hidden), "int8")
@@ -61,7 +61,7 @@ def build(layer: Layer, tile: Tiling) -> Any:
         named["w_n"] = k.arg("w_n", _n(tile).weight_shape(hidden), "int8")
         named["mult_ih"] = k.arg("mult_ih", (tile.count, size), "int32")
         named["mult_hh"] = k.arg("mult_hh", (tile.count, size), "int32")
-        named["tables"] = k.arg("tables", (GATES, 3, row), "int16")
+        named["tables"] = k.arg("tables", (GATES, *tile.table_shape(layer.pieces)), "int16")
         named["y"] = k.arg("y", (batch, hidden), "int8")
         named["h_out"] = k.arg("h_out", (batch, hidden), state_type)
         named |= {name: k.arg(name, *shape) for name, shape in scratch_shapes(layer, tile).items()}
@@ -85,7 +85,7 @@ class _Step:
         named, size = self.named, self.tile.width
         tables = named["tables"]
         multipliers = [named[n][vj, 0:size] for n in ("mult_ih", "mult_hh")]
-        return [*multipliers, tables[0:GATES, 0:3, 0 : int(tables.ty.shape[2])]]
+        return [*multipliers, tables[0:GATES, 0 : tables.ty.shape[1], 0 : tables.ty.shape[2]]]
 
     def _terms(self, sums_h: Any, first: int, gate: int, vb: Expr, vj: Expr) -> list[tuple[Expr, Expr]]:
         """first: the gate that sums_h begins with."""
@@ -98,7 +98,7 @@ class _Step:
         """r * h and z."""
         layer, call, lanes, named, tile = self.layer, self.layer.call, self.lanes, self.named, _rz(self.tile)
         these = slice(rows[0], rows[0] + len(rows))
-        units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+        units = tile.units(vj, valid)
         product, constants = Product(tile, layer.hidden, named["w_rz"]), self._constants(vj)
         T.reads(named["h8"][these, 0 : layer.hidden], named["sums_x"][these, vj, 0 : self.tile.width],
                 named["h"][these, units], *product.regions(vj), *constants)  # fmt: skip
@@ -125,7 +125,7 @@ class _Step:
         """n, the new state and its int8 copy."""
         layer, lanes, named, tile = self.layer, self.lanes, self.named, _n(self.tile)
         these = slice(rows[0], rows[0] + len(rows))
-        units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+        units = tile.units(vj, valid)
         product, constants = Product(tile, layer.hidden, named["w_n"]), self._constants(vj)
         T.reads(named["rh"][these, 0 : layer.hidden], named["sums_x"][these, vj, 0 : self.tile.width],
                 named["h"][these, units], named["z"][these, vj, 0 : tile.lanes], *product.regions(vj),

@@ -53,7 +53,7 @@ def build(layer: NormLayer, tile: Tiling) -> Any:
         for name in ("mult_ih", "mult_hh", *GAINS):
             width = tile.lanes if name == "reset_bias" else size
             named[name] = k.arg(name, (tile.count, width), "int32")
-        named["tables"] = k.arg("tables", (GATES, 3, tile.isa.table_row(layer.pieces)), "int16")
+        named["tables"] = k.arg("tables", (GATES, *tile.table_shape(layer.pieces)), "int16")
         named["y"] = k.arg("y", (batch, hidden), "int8")
         named["h_out"] = k.arg("h_out", (batch, hidden), state_type)
         named |= {name: k.arg(name, *shape) for name, shape in scratch_shapes(layer, tile).items()}
@@ -111,7 +111,8 @@ class _Step:
         """Statistics, gates and state of a row of the batch, inside its block."""
         layer, lanes, named, tile = self.layer, self.lanes, self.named, self.tile
         everything = [named[name][vb, 0 : tile.count * n * tile.lanes] for name, n in PRODUCTS.items()]
-        tables = named["tables"][0:GATES, 0:3, 0 : int(named["tables"].ty.shape[2])]
+        planes, row = named["tables"].ty.shape[1:]
+        tables = named["tables"][0:GATES, 0:planes, 0:row]
         constants = self._vectors(GAINS, slice(0, tile.count))
         T.reads(*everything, named["h"][vb, 0 : layer.hidden], *constants, tables)
         T.writes(named["y"][vb, 0 : layer.hidden], named["h_out"][vb, 0 : layer.hidden])
@@ -122,7 +123,7 @@ class _Step:
 
         def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
             del name, rows  # it is one row
-            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            units = tile.units(vj, valid)
             T.reads(*self._kept(vb, vj), *(c[0:CELLS] for c in cells.values()), named["h"][vb, units],
                     *self._vectors(GAINS, vj), tables)  # fmt: skip
             T.writes(named["y"][vb, units], named["h_out"][vb, units])

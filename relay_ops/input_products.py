@@ -5,12 +5,14 @@ They wait for no state, so that steps share every load of a weight: the time loo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
+from .from_inputs import Ahead, Together
 from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
 from .planes import Planes
 from .products import Product, add_products, start_products, sum_products
@@ -19,8 +21,18 @@ from .tiles import Tiling, for_each_tile, in_vectors
 from .vectors import JoinedVectors, Vectors, join, joined_shape
 
 
-def inputs(tile: Tiling, batch: int, w_ih: np.ndarray, bias: np.ndarray) -> Inputs:
-    """w_ih int8 [gates * rows, X], bias int32 [gates * rows] -> sums int32 [batch, tiles, gates * lanes] per step."""
+def inputs(
+    tile: Tiling,
+    batch: int,
+    w_ih: np.ndarray,
+    bias: np.ndarray,
+    single: Callable[[Ahead], Any] | None = None,
+) -> Inputs:
+    """w_ih int8 [gates * rows, X], bias int32 [gates * rows] -> sums int32 [batch, tiles, gates * lanes] per step.
+
+    single: makes the kernel for a single step (`Inputs.single`) of where it gets them from.
+    """
+    together = Together(tile, batch, w_ih.shape[1])
     tile, width = tile.for_vectors(AHEAD * batch), w_ih.shape[1]
     packed = [tile.pack_weights(w_ih), tile.pack_start(bias)]
     joined = joined_shape(tile.isa, AHEAD * batch, width)
@@ -31,6 +43,8 @@ def inputs(tile: Tiling, batch: int, w_ih: np.ndarray, bias: np.ndarray) -> Inpu
         [relax.const(a, str(a.dtype)) for a in packed],
         relax.TensorType([AHEAD, batch, *tile.sums_shape], "int32"),
         scratch,
+        None if single is None else single(together),
+        together.outputs,
     )
 
 

@@ -27,6 +27,13 @@ class Kernel:
         """A buffer parameter."""
         return T.arg(name, T.buffer(tuple(shape), dtype))
 
+    def turn(self) -> Any:
+        """A parameter behind all buffers, int64: 0 where tiles are taken in order, 1 where the last comes first.
+
+        A loop over time takes turns (scan.py): what the caches still hold of a large matrix is then used first.
+        """
+        return T.arg("turn", T.int64())
+
 
 @contextmanager
 def kernel(name: str, family: str, attrs: dict[str, Any] | None = None, outputs: int = 1) -> Iterator[Kernel]:

@@ -11,6 +11,7 @@ from tvm.tirx.script import builder as T
 from irnn_tvm.schedules.instruction_set import InstructionSet
 
 from . import fixed_point as fp
+from .piece_tables import find_pieces
 
 Expr = Any
 
@@ -86,28 +87,13 @@ class Lanes:
             return fp.pwl(scratch, table, row, pieces, shift, fp.i32(q), bits)
         isa, index = self.isa, () if row is None else (row,)
         self.store(scratch, fp.cast(16, q), 0, 0)
-        half = pieces // 2
         knots, slopes, values = (isa.load_table(table, (*index, kind), pieces) for kind in range(3))
         for first in range(0, self.count, isa.halves):
-            size = isa.halves
 
-            def at(kind: int, first: int = first, size: int = size) -> tuple[int, Any]:
-                return kind, T.Ramp(first, 1, size)
+            def at(kind: int, first: int = first) -> tuple[int, Any]:
+                return kind, T.Ramp(first, 1, isa.halves)
 
-            def constant(value: int, size: int = size) -> Expr:
-                return T.Broadcast(T.int16(value), size)
-
-            T.buffer_store(scratch, constant(isa.first_index), [*at(1)])
-            step = half
-            while step:
-                further = scratch[at(1)] + constant(isa.index_step * step)
-                if step == half:  # the same knot in all lanes
-                    knot = T.Broadcast(table[(*index, 0, half)], size)
-                else:
-                    knot = isa.look_up(knots, further)
-                # Written out so that every level is a comparison and a choice between two registers.
-                T.buffer_store(scratch, T.Select(scratch[at(0)] >= knot, further, scratch[at(1)]), [*at(1)])
-                step //= 2
+            find_pieces(isa, table, index, pieces, scratch[at(0)], scratch, at(1))
             # Pieces are shorter than 2**15 (`short_pieces`), so that distances from their knots are int16.
             knot, slope, value = (isa.look_up(entries, scratch[at(1)]) for entries in (knots, slopes, values))
             result = isa.interpolate(scratch[at(0)] - knot, slope, value, shift)

@@ -38,7 +38,7 @@ def legalize(bb: Any, call: Any) -> Any:
     arrays = [
         constant(a, bb, f"irnn.linear {what}") for a, what in ((w, "w"), (bias, "bias"), (mult, "mult"))
     ]
-    tile = None if shared(arrays[0]) else tiling(1, n, m, (arrays[0],))
+    tile = None if shared(arrays[0]) else tiling(1, n, m, (arrays[0],), None, True)
     if tile is None:
         func, args = build(m, n, depth, shift, out_zp, bits), [w, bias, mult]
     else:
@@ -65,7 +65,7 @@ def build_tiles(tile: Tiling, m: Any, depth: int, shift: int, out_zp: int, bits:
         product = Product(tile, depth, w, bias)
 
         def unit(name: str, these: list[Any], vj: Any, valid: int) -> None:
-            columns = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            columns = tile.units(vj, valid)
             T.reads(
                 x[these[0] : these[0] + len(these), 0:depth], *product.regions(vj), mult[vj, 0 : tile.lanes]
             )

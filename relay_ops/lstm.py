@@ -7,6 +7,7 @@ and the cell update of a unit, or of a tile of units, and nothing but h and c le
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tvm import relax
 from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
+from .from_inputs import Ahead
 from .input_products import inputs
 from .lanes import Lanes
 from .matvec import dot_rows
@@ -26,6 +28,7 @@ from .tiles import TileState, Tiling, for_each_tile, products_bound, tiling
 
 GATES = 4
 Expr = Any
+Terms = list[tuple[Expr, Expr]]
 
 
 def infer(call: Any) -> Any:
@@ -52,11 +55,11 @@ def legalize(bb: Any, call: Any) -> Any:
     arrays = {n: constant(a, bb, f"irnn.lstm {n}") for a, n in zip(call.args[3:9], names, strict=True)}
     batch, hidden = (int(d) for d in shape_of(h0))
     layer = Layer(call, batch, int(shape_of(x)[2]), hidden, arrays["tables"].shape[2], fits(call, arrays))
-    tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
+    tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"], True)
     packed = pack_rows(arrays) if tile is None else pack_tiles(arrays, tile)
     outs = emit_scan(
         bb,
-        build_rows(layer) if tile is None else build_tiles(layer, tile),
+        build_rows(layer) if tile is None else build_tiles(layer, tile, Ahead(tile, batch)),
         "lstm_step",
         x,
         h0,
@@ -66,7 +69,9 @@ def legalize(bb: Any, call: Any) -> Any:
         [] if tile is None else Planes(tile.isa, batch, hidden).types,
         last_y=True,
         reverse=bool(attr(call, "reverse")),
-        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
+        inputs=None
+        if tile is None
+        else inputs(tile, batch, arrays["w_ih"], arrays["bias"], partial(build_tiles, layer, tile)),
     )
     return relax.Tuple(outs)
 
@@ -189,45 +194,51 @@ def build_rows(layer: Layer) -> Any:
     return k.result
 
 
-def build_tiles(layer: Layer, tile: Tiling) -> Any:
-    """PrimFunc of one step, a tile of units at a time, on what input_products.py made of x."""
+def build_tiles(layer: Layer, tile: Tiling, source: Ahead) -> Any:
+    """PrimFunc of one step, a tile of units at a time. source: of the products with x."""
     batch, hidden, size = layer.batch, layer.hidden, tile.width
-    row, lanes = tile.isa.table_row(layer.pieces), Lanes(tile.lanes, tile.isa)
+    planes_of_table, row = tile.table_shape(layer.pieces)
+    lanes = Lanes(tile.lanes, tile.isa)
     planes = Planes(tile.isa, batch, hidden)
-    outputs = 2 + len(planes.types)
-    with layer.open("lstm_step", outputs, batch * hidden * GATES * hidden, independent=True) as k:
-        sums_x = k.arg("sums_x", (batch, *tile.sums_shape), "int32")
+    outputs = 2 + len(planes.types) + source.outputs
+    macs = batch * hidden * GATES * (hidden + source.depth)
+    with layer.open("lstm_step", outputs, macs, independent=True) as k:
+        source.open(k)
         h = k.arg("h", (batch, hidden), "int8")
         c = k.arg("c", (batch, hidden), layer.cell)
         w = k.arg("w", tile.weight_shape(hidden), "int8")
         m_ih = k.arg("mult_ih", (tile.count, size), "int32")
         m_hh = k.arg("mult_hh", (tile.count, size), "int32")
-        tables = k.arg("tables", (GATES + 1, 3, row), "int16")
+        tables = k.arg("tables", (GATES + 1, planes_of_table, row), "int16")
+        source.open_constants(k)
         h_out = k.arg("h_out", (batch, hidden), "int8")
         c_out = k.arg("c_out", (batch, hidden), layer.cell)
         planes.open(k)
+        source.open_scratch(k)
+        turn = k.turn()
         product = Product(tile, hidden, w)
 
         def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
             these = slice(rows[0], rows[0] + len(rows))
-            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
-            constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0 : GATES + 1, 0:3, 0:row]]
-            states = [sums_x[these, vj, 0:size], c[these, units]]
+            units = tile.units(vj, valid)
+            constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0 : GATES + 1, 0:planes_of_table, 0:row]]
+            states = [*source.regions(these, vj), c[these, units]]
             T.reads(*planes.regions(h, these), *states, *product.regions(vj), *constants)
             T.writes(h_out[these, units], c_out[these, units])
             sums = local_sums(tile, len(rows))
             act = T.sblock_alloc_buffer((GATES + 1, tile.lanes), "int16")
             scratch = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid, layer.cell)
+            sums_x = source.sum(name, rows, vj)
             sum_products(f"h{name}", product, vj, planes.vectors(h, rows), sums)
-            for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
+            for number, (vb, (sums_h, _), (x, outer)) in enumerate(zip(rows, sums, sums_x, strict=True)):
                 with T.sblock(f"update{name}_{number}"):
-                    T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], c[vb, units], *constants)
+                    T.reads(sums_h[0:size], x[(*outer, slice(0, size))], c[vb, units], *constants)
                     T.writes(h_out[vb, units], c_out[vb, units])
 
-                    def pre(g: int, sums_h: Any = sums_h, vb: Expr = vb) -> list[tuple[Expr, Expr]]:
+                    def pre(g: int, sums_h: Any = sums_h, x: Any = x, outer: Any = outer) -> Terms:
                         at = g * tile.lanes
-                        from_x = lanes.load(sums_x, vb, vj, at), lanes.load(m_ih, vj, at)
+                        from_x = lanes.load(x, *outer, at), lanes.load(m_ih, vj, at)
                         return [from_x, (lanes.load(sums_h, at), lanes.load(m_hh, vj, at))]
 
                     def store(cell: Expr, out: Expr, vb: Expr = vb) -> None:
@@ -236,8 +247,9 @@ def build_tiles(layer: Layer, tile: Tiling) -> Any:
 
                     layer.update(lanes, pre, tables, act, scratch, fp.i32(state.load(c, vb, vj)), store)
 
+        source.prepare()
         planes.prepare(h)
-        for_each_tile(tile, batch, unit)
+        for_each_tile(tile, batch, unit, turn=turn)
     return k.result
 
 

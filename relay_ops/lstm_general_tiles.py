@@ -168,7 +168,7 @@ class _Step:
         """Both products of a tile, and what comes of them before statistics are wanted."""
         v, named, tile = self.v, self.named, self.t.gates
         these = slice(rows[0], rows[0] + len(rows))
-        units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+        units = tile.units(vj, valid)
         from_h = Product(tile, v.state, named["w_hh"], named.get("start_h"))
         reads = [self.h[these, 0 : v.state], *from_h.regions(vj)]
         from_x = None
@@ -270,7 +270,7 @@ class _Step:
 
         def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
             del name, rows
-            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            units = tile.units(vj, valid)
             T.reads(
                 *self._kept(vb, vj), *(c[0:CELLS] for c in cells),
                 named["c"][vb, units], *self._rows(vectors, vj), self.formulas.all_tables(),
@@ -312,7 +312,7 @@ class _Step:
 
         def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
             del name, rows
-            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            units = tile.units(vj, valid)
             T.reads(named["c_out"][vb, units], named["out_gate"][vb, vj, 0 : lanes.count], cells[0:CELLS],
                     *self._rows(vectors, vj), self.formulas.all_tables())  # fmt: skip
             T.writes(target[vb, units])
@@ -373,7 +373,7 @@ class _Step:
 
         def unit(suffix: str, rows: list[Expr], vj: Expr, valid: int) -> None:
             these = slice(rows[0], rows[0] + len(rows))
-            units = slice(vj * tile.lanes, vj * tile.lanes + valid)
+            units = tile.units(vj, valid)
             constants = [mult[vj, 0 : tile.lanes], formulas.all_tables()]
             values = [] if value is None else [value[these, units]]
             T.reads(source[these, 0:depth], *values, *product.regions(vj), *constants)

@@ -65,9 +65,9 @@ class Planes:
         """Types of the scratch buffers that they need."""
         return [relax.TensorType(list(shape), dtype) for shape, dtype in self._shapes]
 
-    def open(self, k: Kernel) -> None:
+    def open(self, k: Kernel, suffix: str = "") -> None:
         """Declares the scratch buffers, the next parameters of a kernel."""
-        names = ("planes", "starts")
+        names = (f"planes{suffix}", f"starts{suffix}")
         self._buffers = [k.arg(n, *shape) for n, shape in zip(names, self._shapes, strict=False)]
 
     def prepare(self, x: Any) -> None:

@@ -6,6 +6,7 @@ weights packed [H][X + H].
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tvm import relax
 from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
+from .from_inputs import Ahead
 from .input_products import inputs
 from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
 from .lanes import Lanes
@@ -41,7 +43,8 @@ def legalize(bb: Any, call: Any) -> Any:
     batch, hidden = (int(d) for d in shape_of(h0))
     width, table = int(shape_of(x)[2]), arrays.get("table")
     pieces = 0 if table is None else int(table.shape[1])
-    tile = tiling(1, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), table)
+    single = None
+    tile = tiling(1, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), table, True)
     if tile is None:
         func = build(call, batch, width, hidden, pieces)
         weights = np.ascontiguousarray(np.concatenate([arrays["w_ih"], arrays["w_hh"]], axis=1))
@@ -50,7 +53,8 @@ def legalize(bb: Any, call: Any) -> Any:
         worst = products_bound(arrays["w_ih"], arrays["mult_ih"], arrays["bias"])
         worst = worst + products_bound(arrays["w_hh"], arrays["mult_hh"], None)
         fits = fp.within_int32(int(worst.max()), attr(call, "shift"), attr(call, "zp"))
-        func = build_tiles(call, tile, batch, pieces, fits)
+        func = build_tiles(call, tile, batch, pieces, fits, Ahead(tile, batch))
+        single = partial(build_tiles, call, tile, batch, pieces, fits)
         packed = [tile.pack_weights(arrays["w_hh"]), *(tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh"))]
     if table is not None:
         packed.append(table if tile is None else tile.pack_table(table))
@@ -66,43 +70,47 @@ def legalize(bb: Any, call: Any) -> Any:
         [] if tile is None else Planes(tile.isa, batch, hidden).types,
         last_y=True,
         reverse=bool(attr(call, "reverse")),
-        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"]),
+        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"], single),
     )
     return relax.Tuple(outs)
 
 
-def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) -> Any:
-    """`build` with a tile of units at a time, on what input_products.py made of x. fits: see `within_int32`."""
+def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool, source: Ahead) -> Any:
+    """`build` with a tile of units at a time. fits: see `within_int32`; source: of the products with x."""
     shift, zp, bits = attr(call, "shift"), attr(call, "zp"), attr(call, "gate_bits")
     hidden, size, lanes = tile.rows, tile.lanes, Lanes(tile.lanes, tile.isa)
     planes = Planes(tile.isa, batch, hidden)
-    attrs = {MACS_ATTR: batch * hidden * hidden, INDEPENDENT_ATTR: 1}
-    with kernel("rnn_step", "recurrent_step", attrs, 1 + len(planes.types)) as k:
-        sums_x = k.arg("sums_x", (batch, *tile.sums_shape), "int32")
+    attrs = {MACS_ATTR: batch * hidden * (hidden + source.depth), INDEPENDENT_ATTR: 1}
+    with kernel("rnn_step", "recurrent_step", attrs, 1 + len(planes.types) + source.outputs) as k:
+        source.open(k)
         h = k.arg("h", (batch, hidden), "int8")
         w = k.arg("w", tile.weight_shape(hidden), "int8")
         m_ih, m_hh = (k.arg(n, (tile.count, size), "int32") for n in ("mult_ih", "mult_hh"))
-        table: Any = k.arg("table", (3, tile.isa.table_row(pieces)), "int16") if pieces else None
+        table: Any = k.arg("table", tile.table_shape(pieces), "int16") if pieces else None
+        source.open_constants(k)
         y = k.arg("y", (batch, hidden), "int8")
         planes.open(k)
+        source.open_scratch(k)
+        turn = k.turn()
         product = Product(tile, hidden, w)
 
         def unit(name: str, rows: list[Any], vj: Any, valid: int) -> None:
             these = slice(rows[0], rows[0] + len(rows))
-            units = slice(vj * size, vj * size + valid)
+            units = tile.units(vj, valid)
             constants = [m[vj, 0:size] for m in (m_ih, m_hh)]
-            constants += [table[0:3, 0 : table.shape[1]]] if pieces else []
-            T.reads(*planes.regions(h, these), sums_x[these, vj, 0:size], *product.regions(vj), *constants)
+            constants += [table[0 : table.shape[0], 0 : table.shape[1]]] if pieces else []
+            T.reads(*planes.regions(h, these), *source.regions(these, vj), *product.regions(vj), *constants)
             T.writes(y[these, units])
             sums = local_sums(tile, len(rows))
             scratch, wide = lanes.scratch(), lanes.sums()
             state = TileState(tile, valid)
+            sums_x = source.sum(name, rows, vj)
             sum_products(f"h{name}", product, vj, planes.vectors(h, rows), sums)
-            for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
+            for number, (vb, (sums_h, _), (x, outer)) in enumerate(zip(rows, sums, sums_x, strict=True)):
                 with T.sblock(f"update{name}_{number}"):
-                    T.reads(sums_h[0:size], sums_x[vb, vj, 0:size], *constants)
+                    T.reads(sums_h[0:size], x[(*outer, slice(0, size))], *constants)
                     T.writes(y[vb, units])
-                    from_x = lanes.load(sums_x, vb, vj, 0), lanes.load(m_ih, vj, 0)
+                    from_x = lanes.load(x, *outer, 0), lanes.load(m_ih, vj, 0)
                     terms = [from_x, (lanes.load(sums_h, 0), lanes.load(m_hh, vj, 0))]
                     pre = lanes.rescale(wide, terms, shift, zp, bits if pieces else 8, fits)
                     value = T.max(pre, T.int8(zp))
@@ -111,8 +119,9 @@ def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool) ->
                         value = lanes.activate(scratch, table, None, pieces, table_shift, pre, 8)
                     state.store(value, y, vb, vj)
 
+        source.prepare()
         planes.prepare(h)
-        for_each_tile(tile, batch, unit)
+        for_each_tile(tile, batch, unit, turn=turn)
     return k.result
 
 

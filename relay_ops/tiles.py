@@ -1,7 +1,7 @@
 """Tiles: `lanes` neighbouring rows of every gate at a time, for the instruction sets of schedules/.
 
 Weights and what belongs to a row are packed at build time in the order in which a tile reads them; rows are padded with
-zeros to whole tiles, and depth to whole groups.
+zeros to whole tiles, or the last tile begins with rows of the one before, and depth is padded to whole groups.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tvm.tirx.script import builder as T
 from irnn_tvm.schedules.instruction_set import InstructionSet, current
 
 from .lanes import Lanes, short_pieces
+from .piece_tables import pack_table, table_shape
 
 Expr = Any
 BLOCK_PREFIX, LOOP_PREFIX = "tile", "tile_loop"
@@ -25,12 +26,17 @@ UNROLL_ATTR = "irnn.unroll"
 
 @dataclass(frozen=True)
 class Tiling:
-    """How `rows` rows of each of `gates` gates are cut."""
+    """How `rows` rows of each of `gates` gates are cut.
+
+    overlap: the last tile is no shorter than others, and computes some rows of the one before again. That takes the
+    same time as padding and needs no code for a shorter tile, but sums over tiles would count these rows twice.
+    """
 
     isa: InstructionSet
     gates: int
     rows: int
     lanes: int
+    overlap: bool = False
 
     def for_vectors(self, count: Expr) -> Tiling:
         """The same tiles for products with `count` activation vectors at a time."""
@@ -41,16 +47,36 @@ class Tiling:
     @property
     def full(self) -> int:
         """Tiles without padding."""
-        return self.rows // self.lanes
+        return self.count if self.overlap else self.rows // self.lanes
 
     @property
     def rest(self) -> int:
         """Rows of the last tile when it is padded, else 0."""
-        return self.rows % self.lanes
+        return 0 if self.overlap else self.rows % self.lanes
 
     @property
     def count(self) -> int:
         return -(-self.rows // self.lanes)
+
+    def first(self, number: Expr) -> Expr:
+        """The first row of tile `number`."""
+        regular = number * self.lanes
+        if self.overlap and self.rows % self.lanes:
+            return T.min(regular, self.rows - self.lanes)
+        return regular
+
+    def units(self, number: Expr, valid: int) -> slice:
+        """The first `valid` rows of tile `number`."""
+        return slice(self.first(number), self.first(number) + valid)
+
+    def _cut(self, rows: np.ndarray) -> np.ndarray:
+        """[gates, rows, ...] -> [gates, tiles, lanes, ...]."""
+        starts = np.arange(self.count) * self.lanes
+        if self.overlap:
+            starts = np.minimum(starts, self.rows - self.lanes)
+        places = starts[:, None] + np.arange(self.lanes)
+        padding = np.zeros((self.gates, 1, *rows.shape[2:]), rows.dtype)
+        return np.concatenate([rows, padding], axis=1)[:, np.minimum(places, self.rows)]
 
     @property
     def width(self) -> int:
@@ -86,9 +112,9 @@ class Tiling:
         """int8 [gates * rows, depth] -> weight_shape(depth)."""
         depth, shape, group = rows.shape[1], self.weight_shape(rows.shape[1]), self.isa.group
         groups = shape[1] - self.corrected
-        padded = np.zeros((self.gates, self.count * self.lanes, groups * group), np.int8)
-        padded[:, : self.rows, :depth] = rows.reshape(self.gates, self.rows, depth)
-        shaped = padded.reshape(self.blocks, self.block, self.count, self.lanes, groups, group)
+        padded = np.zeros((self.gates, self.rows, groups * group), np.int8)
+        padded[:, :, :depth] = rows.reshape(self.gates, self.rows, depth)
+        shaped = self._cut(padded).reshape(self.blocks, self.block, self.count, self.lanes, groups, group)
         packed = shaped.transpose(2, 0, 4, 1, 3, 5).reshape(shape[0], groups, shape[2])
         if self.corrected:
             sums = shaped.astype(np.int32).sum(axis=(4, 5), dtype=np.int32).transpose(2, 0, 1, 3)
@@ -98,9 +124,7 @@ class Tiling:
 
     def pack(self, values: np.ndarray) -> np.ndarray:
         """[gates * rows] -> [tiles, gates * lanes]."""
-        padded = np.zeros((self.gates, self.count * self.lanes), values.dtype)
-        padded[:, : self.rows] = values.reshape(self.gates, self.rows)
-        shaped = padded.reshape(self.gates, self.count, self.lanes)
+        shaped = self._cut(values.reshape(self.gates, self.rows))
         return np.ascontiguousarray(shaped.transpose(1, 0, 2)).reshape(self.count, self.width)
 
     def pack_start(self, bias: np.ndarray) -> np.ndarray:
@@ -128,23 +152,31 @@ class Tiling:
         return weights[(slice(first, first + self.blocks), *(slice(0, d) for d in weights.shape[1:]))]
 
     def pack_table(self, tables: np.ndarray) -> np.ndarray:
-        """int16 [..., P] -> [..., table row]: the last piece repeated, which changes no result."""
-        wanted = self.isa.table_row(tables.shape[-1])
-        padding = [(0, 0)] * (tables.ndim - 1) + [(0, wanted - tables.shape[-1])]
-        return np.pad(tables, padding, mode="edge")
+        """int16 [..., 3, P] -> [..., *table_shape]."""
+        return pack_table(self.isa, tables)
+
+    def table_shape(self, pieces: int) -> tuple[int, int]:
+        """Shape of a packed table."""
+        return table_shape(self.isa, pieces)
 
 
 def tiling(
-    gates: int, rows: int, vectors: Expr, weights: Sequence[np.ndarray], tables: np.ndarray | None = None
+    gates: int,
+    rows: int,
+    vectors: Expr,
+    weights: Sequence[np.ndarray],
+    tables: np.ndarray | None = None,
+    overlap: bool = False,
 ) -> Tiling | None:
     """Tiles for products with `vectors` activation vectors at a time with the instruction set that lowering is for, or
-    None where there is none or it cannot be exact."""
+    None where there is none or it cannot be exact. overlap: whether tiles may (see `Tiling`)."""
     isa = current()
     if isa is None or any(int(w.min(initial=0)) < isa.lowest_weight for w in weights):
         return None
     if tables is not None and (tables.shape[-1] > isa.most_pieces or not short_pieces(tables)):
         return None
-    return Tiling(isa, gates, rows, isa.lanes(rows, gates)).for_vectors(vectors)
+    lanes = isa.lanes(rows, gates)
+    return Tiling(isa, gates, rows, lanes, overlap and rows >= lanes).for_vectors(vectors)
 
 
 def products_bound(w: np.ndarray, mult: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -165,16 +197,25 @@ def for_each_tile(
     count: Expr,
     unit: Callable[[str, list[Expr], Expr, int], None],
     at_a_time: int | None = None,
+    turn: Expr | None = None,
 ) -> None:
     """Blocks over all tiles and `count` vectors, several vectors at a time, so that they share a tile's weights.
 
     unit: a suffix for names, the vectors, the tile, and how many of its rows are no padding; it states its regions.
-    at_a_time: most vectors of a unit; None: as many as the instruction set likes.
+    at_a_time: most vectors of a unit; None: as many as the instruction set likes. turn: see `Kernel.turn`.
     """
+
+    def place(vj: Expr) -> Expr:
+        if turn is None:
+            return vj
+        return vj + T.Cast(str(vj.ty.dtype), turn) * (tile.full - 1 - 2 * vj)
+
     sizes = (at_a_time or tile.isa.vectors, tile.isa.joined, 1)
     if tile.full:
         with T.serial(tile.full) as j:
-            in_vectors(count, sizes, tile.full, j, lambda name, rows, vj: unit(name, rows, vj, tile.lanes))
+            in_vectors(
+                count, sizes, tile.full, j, lambda name, rows, vj: unit(name, rows, place(vj), tile.lanes)
+            )
     if tile.rest:
         last = T.int32(tile.full)
         in_vectors(count, sizes, 0, last, lambda name, rows, vj: unit(f"{name}_last", rows, vj, tile.rest))
@@ -226,7 +267,7 @@ class TileState:
 
     def load(self, buffer: Any, row: Expr, number: Expr) -> Expr:
         """The rows of tile `number`; what is padding is undefined."""
-        first = number * self.tile.lanes
+        first = self.tile.first(number)
         if not self.local:
             return self.lanes.load(buffer, row, first)
         local = self.local[str(buffer.dtype)]
@@ -236,7 +277,7 @@ class TileState:
 
     def store(self, value: Expr, buffer: Any, row: Expr, number: Expr) -> None:
         """The rows of tile `number` but those that are padding."""
-        first = number * self.tile.lanes
+        first = self.tile.first(number)
         if not self.local:
             self.lanes.store(buffer, value, row, first)
             return

@@ -14,6 +14,8 @@ from tvm.tirx.script import builder as T
 
 from irnn_tvm.schedules.instruction_set import InstructionSet
 
+from .kernel import PREPARE_PREFIX
+
 Expr = Any
 NEGATIVES_PREFIX = "tile_negatives"
 
@@ -128,7 +130,7 @@ def join(isa: InstructionSet, x: Any, joined: Any) -> None:
             T.buffer_store(joined, register, [unit, group, place])
 
     with T.serial(units) as i:
-        with T.sblock("join"):
+        with T.sblock(PREPARE_PREFIX):
             unit = T.axis.spatial(units, i)
             first = unit * isa.stored
             T.reads(x[first : first + isa.stored, 0:depth])

@@ -16,6 +16,7 @@ class Armv7Neon(Neon):
     alone = 4
     unroll = 4
     most_pieces = 32
+    levels = True
 
     def add_pairs(self, total: Expr, products: Expr) -> Expr:
         return intrinsic("int32x4", "llvm.arm.neon.vpadals.v4i32.v8i16", total, products)

@@ -21,6 +21,7 @@ class Avx2(SignProducts):
     shared = 4
     first_index = 0x0100
     index_step = 0x0202
+    levels = True
     multiply_add = "llvm.x86.avx2.pmadd.wd"
     multiply_pairs = "llvm.x86.avx2.pmadd.ub.sw"
     add_bytes = "llvm.x86.avx2.psad.bw"
@@ -30,9 +31,9 @@ class Avx2(SignProducts):
     def entries(self) -> int:
         return 8  # vpshufb sees 16 bytes, so that a register holds eight entries, twice
 
-    def load_table(self, table: Any, index: Sequence[Expr], pieces: int) -> list[Expr]:
-        parts = super().load_table(table, index, pieces)
-        return [T.Shuffle([part, part], [*range(self.entries)] * 2) for part in parts]
+    def load_entries(self, table: Any, index: Sequence[Expr]) -> Expr:
+        part = super().load_entries(table, index)
+        return T.Shuffle([part, part], [*range(self.entries)] * 2)
 
     def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:
         places = T.reinterpret("int8x32", index)

@@ -194,6 +194,8 @@ class InstructionSet(ABC):
     # Tables. An index is an int16 lane of a form of its own: first_index + piece * index_step.
     first_index = 0
     index_step = 1
+    # Whether the knots of every level of a search get registers of their own (relay_ops/piece_tables.py).
+    levels = False
 
     @property
     def entries(self) -> int:
@@ -207,9 +209,14 @@ class InstructionSet(ABC):
     def load_table(self, table: Any, index: Sequence[Expr], pieces: int) -> list[Expr]:
         """A row of a table, int16 [..., table_row], in registers."""
         return [
-            table[(*index, T.Ramp(first, 1, self.entries))]
+            self.load_entries(table, (*index, first))
             for first in range(0, self.table_row(pieces), self.entries)
         ]
+
+    def load_entries(self, table: Any, index: Sequence[Expr]) -> Expr:
+        """A register with `entries` entries of a table, from an index on."""
+        *outer, first = index
+        return table[(*outer, T.Ramp(first, 1, self.entries))]
 
     @abstractmethod
     def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:

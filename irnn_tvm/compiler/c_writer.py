@@ -7,6 +7,7 @@ from irnn_tvm.compiler.header import parameters
 from irnn_tvm.compiler.kernels import Kernel
 from irnn_tvm.compiler.parallel_calls import parallel_calls
 from irnn_tvm.compiler.plan import ITEM_BYTES, Call, Plan, Value, expression
+from irnn_tvm.compiler.time_loop import TURN, TimeLoop
 
 
 class CWriter:
@@ -68,12 +69,18 @@ class CWriter:
         """Whether the number of time steps is a parameter of `forward`."""
         return self.io.fixed_steps is None and (not self.io.streamable or self.io.at_once > 1)
 
+    @property
+    def _turns(self) -> bool:
+        """Whether single steps take their tiles in turns from the first and from the last on."""
+        return any(call.single is not None for call in self.plan.calls)
+
     def _forward(self) -> None:
         io = self.io
         timed = self._timed
         # Restrict is not promised: a state may be read and written at the same address.
         args = ["uint8_t *arena"]
         args += ["int32_t T"] if timed else []
+        args += [f"int64_t {TURN}"] if self._turns else []
         args += [f"const {t.dtype}_t *in{i}" for i, t in enumerate(io.inputs)]
         args += [f"{t.dtype}_t *out{i}" for i, t in enumerate(io.outputs)]
         args += [f"{s.initial.dtype}_t *state{i}" for i, s in enumerate(io.states)]
@@ -86,16 +93,34 @@ class CWriter:
         if timed and not self._uses_time():
             unused.append("T")
         self.lines += [f"  (void){name};" for name in unused]
-        for call in self.plan.calls:
+        calls = list(self.plan.calls)
+        while calls:
+            call = calls.pop(0)
             if call.scan is None:
                 self._kernel_call(call)
+            elif call.any_order:
+                self._take_turns(call, calls.pop(0))
             else:
-                self._scan(call)
+                self.lines += self._time_loop(call)
         for target, source in self.plan.copies:
             self.lines.append(
                 f"  memcpy({self._pointer(target)}, {self._pointer(source)}, {self._bytes(target)});"
             )
         self.lines += ["}", ""]
+
+    def _time_loop(self, call: Call) -> list[str]:
+        return TimeLoop(call, self.kernels, self._pointer, self._bytes).lines()
+
+    def _take_turns(self, first: Call, second: Call) -> None:
+        """Two calls that do not depend on each other: single steps begin with whose weights were used last."""
+        steps = expression(first.values[0].shape[0])
+        which = f"(int){TURN}" if steps == 1 else f"({steps} == 1 && {TURN} != 0)"
+        self.lines.append("  for (int i = 0; i < 2; ++i) {")
+        self.lines.append(f"    if (i == {which}) {{")
+        self.lines += [f"    {line}" for line in self._time_loop(first)]
+        self.lines.append("    } else {")
+        self.lines += [f"    {line}" for line in self._time_loop(second)]
+        self.lines += ["    }", "  }"]
 
     def _uses(self, kind: str, index: int) -> bool:
         values = [v for c in self.plan.calls for v in c.values] + [
@@ -134,93 +159,6 @@ class CWriter:
         args += [str(expression(s)) for s in call.scalars]
         args += [str(expression(call.values[p].shape[a])) for p, a in kernel.sizes]
         self.lines.append(f"  {kernel.callee}({', '.join(args)});")
-
-    def _scan(self, call: Call) -> None:
-        """The time loop around one recurrent step. Layout of values: relay_ops/scan.py."""
-        assert call.scan is not None
-        scan, kernel, values = call.scan, self.kernels[call.kernel], list(call.values)
-        n, m = scan["carries"], scan["constants"]
-        ahead = scan.get("input_constants", 0)
-        x, y0, carries, constants = values[0], values[1], values[2 : 2 + n], values[2 + n : 2 + n + m]
-        prepared, outs = values[2 + n + m : 2 + n + m + ahead], values[2 + n + m + ahead :]
-        made = len(outs) - (1 + scan["input_scratch"] if call.inputs else 0)
-        outs, from_inputs = outs[:made], outs[made:]
-        sums = from_inputs[0] if from_inputs else None
-        y, outs = outs[0], outs[1:]
-        last_y = outs.pop(0) if scan["last_y"] else None
-        finals, spares, scratch = outs[:n], outs[n : 2 * n], outs[2 * n :]
-        steps = expression(x.shape[0])
-        x_row, y_row = _product(x.shape[1:]), _product(y.shape[1:])
-        backward = bool(scan["reverse"])
-        fixed = [self._pointer(v) for v in constants]
-        extra = [self._pointer(v) for v in scratch]
-        direction = "backward" if backward else "forward"
-        self.lines.append(f"  {{ /* {kernel.name}, {direction} over {steps} step(s) */")
-
-        def prepare(first: str, count: str) -> str:
-            """The call that works ahead: `count` steps from step `first` on."""
-            assert call.inputs is not None
-            start = self._pointer(x) if first == "0" else f"{self._pointer(x)} + (size_t){first} * {x_row}"
-            rows = _product(x.shape[1:-1])
-            args = [start, *(self._pointer(v) for v in (*prepared, *from_inputs))]
-            return f"{self.kernels[call.inputs].callee}({', '.join(args)}, {count} * {rows});"
-
-        if steps == 1:
-            if sums is not None:
-                self.lines.append(f"    {prepare('0', '1')}")
-            args = [self._pointer(sums or x), self._pointer(y0), *(self._pointer(c) for c in carries), *fixed,
-                    self._pointer(y), *(self._pointer(s) for s in spares), *extra]  # fmt: skip
-            self.lines.append(f"    {kernel.callee}({', '.join(args)});")
-            for final, spare in zip(finals, spares, strict=True):
-                self.lines.append(
-                    f"    memcpy({self._pointer(final)}, {self._pointer(spare)}, {self._bytes(final)});"
-                )
-        else:
-            for i, (carry, spare) in enumerate(zip(carries, spares, strict=True)):
-                self.lines.append(f"    const {carry.dtype}_t *c{i} = {self._pointer(carry)};")
-                self.lines.append(f"    {spare.dtype}_t *next{i} = {self._pointer(spare)};")
-            self.lines.append(f"    const {y.dtype}_t *last = {self._pointer(y0)};")
-            source, pad = f"{self._pointer(x)} + (size_t)t * {x_row}", "    "
-            order = (
-                f"int32_t t = {steps} - 1; t >= 0; --t" if backward else f"int32_t t = 0; t < {steps}; ++t"
-            )
-            if sums is not None:
-                length = scan["ahead"]
-                first = f"{steps} - done - count" if backward else "done"
-                self.lines += [
-                    f"    for (int32_t done = 0; done < {steps}; done += {length}) {{",
-                    f"      const int32_t count = {steps} - done < {length} ? {steps} - done : {length};",
-                    f"      const int32_t first = {first};",
-                    f"      {prepare('first', 'count')}",
-                ]
-                order = "int32_t t = first + count - 1; t >= first; --t"
-                if not backward:
-                    order = "int32_t t = first; t < first + count; ++t"
-                source = f"{self._pointer(sums)} + (size_t)(t - first) * {_product(sums.shape[1:])}"
-                pad = "      "
-            self.lines.append(f"{pad}for ({order}) {{")
-            self.lines.append(f"{pad}  {y.dtype}_t *y = {self._pointer(y)} + (size_t)t * {y_row};")
-            args = [source, "last", *(f"c{i}" for i in range(n)), *fixed, "y",
-                    *(f"next{i}" for i in range(n)), *extra]  # fmt: skip
-            self.lines.append(f"{pad}  {kernel.callee}({', '.join(args)});")
-            self.lines.append(f"{pad}  last = y;")
-            for i, (final, spare) in enumerate(zip(finals, spares, strict=True)):
-                self.lines.append(f"{pad}  c{i} = next{i};")
-                here, there = self._pointer(spare), self._pointer(final)
-                self.lines.append(f"{pad}  next{i} = next{i} == {here} ? {there} : {here};")
-            self.lines.append(f"{pad}}}")
-            if sums is not None:
-                self.lines.append("    }")
-            for i, final in enumerate(finals):
-                pointer = self._pointer(final)
-                self.lines.append(f"    if (c{i} != {pointer}) {{")
-                self.lines.append(f"      memcpy({pointer}, c{i}, {self._bytes(final)});")
-                self.lines.append("    }")
-        if last_y is not None:
-            row = "0" if backward or steps == 1 else f"(size_t)({steps} - 1) * {y_row}"
-            origin = self._pointer(y) if row == "0" else f"{self._pointer(y)} + {row}"
-            self.lines.append(f"    memcpy({self._pointer(last_y)}, {origin}, {self._bytes(last_y)});")
-        self.lines.append("  }")
 
     def _helpers(self) -> None:
         timed = [t for t in (*self.io.inputs, *self.io.outputs) if t.row is not None and t.outer > 1]
@@ -336,12 +274,14 @@ class CWriter:
         io = self.io
         args = ["(uint8_t *)arena"]
         args += [steps] if self._timed else []
+        args += ["(int64_t)(((uint32_t *)state)[3] & 1u)"] if self._turns else []
         for i, t in enumerate((*io.inputs, *io.outputs)):
             const = "const " if i < len(io.inputs) else ""
             pieces = staged and t.row is not None and t.outer > 1
             args.append(f"({const}{t.dtype}_t *)((uint8_t *)arena + {t.stage})" if pieces else t.name)
         args += [f"({s.initial.dtype}_t *)((uint8_t *)state + {s.offset})" for s in io.states]
-        return f"forward({', '.join(args)});"
+        turn = "((uint32_t *)state)[3] ^= 1u; " if self._turns else ""
+        return f"{turn}forward({', '.join(args)});"
 
     def _names(self) -> str:
         return ", ".join(t.name for t in (*self.io.inputs, *self.io.outputs))
@@ -403,10 +343,3 @@ class CWriter:
         far = f"({'const ' if inward else ''}uint8_t *){t.name}", f"(size_t)T * {size}"
         to, source = (near, far) if inward else (far, near)
         return f"    copy_rows({to[0]}, {to[1]}, {source[0]}, {source[1]}, {t.outer}, {part});"
-
-
-def _product(shape: tuple[object, ...]) -> int:
-    total = 1
-    for d in shape:
-        total *= int(d)  # type: ignore[call-overload]
-    return total

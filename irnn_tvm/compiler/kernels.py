@@ -31,7 +31,7 @@ class Kernel:
     """One compiled function. symbol: C name; writes: for each pointer parameter, is it an output; dtypes of pointers;
     scalars: number of sizes it takes explicitly; sizes: (tensor, axis) that define the ones after them. family: kind
     of kernel (relay_ops/kernel.py). split: its last two scalars are which part of the work it is to do, and of how
-    many."""
+    many; prepares: something must be done before all parts (split_tiles.py)."""
 
     name: str
     symbol: str
@@ -44,6 +44,7 @@ class Kernel:
     lowered: Any
     family: str = ""
     split: bool = False
+    prepares: bool = False
 
     @property
     def callee(self) -> str:
@@ -71,7 +72,7 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target, threads: int 
 
     scheduled, rule = schedule(func, target)
     parts = split_tiles(scheduled) if threads > 1 and rule == "tiles" else None
-    scheduled = scheduled if parts is None else parts
+    scheduled, prepares = (scheduled, False) if parts is None else parts
     lowered = lower_kernel(scheduled, symbol, tvm.target.Target(target.tvm_target))
     family = str(func.attrs["irnn.family"]) if "irnn.family" in func.attrs else ""
     return Kernel(
@@ -86,6 +87,7 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target, threads: int 
         lowered=shortened(lowered, family),
         family=family,
         split=parts is not None,
+        prepares=prepares,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from irnn_tvm.compiler.kernels import Kernel
+from irnn_tvm.compiler.split_tiles import PREPARE
 
 
 def parallel_calls(kernels: Iterable[Kernel]) -> list[str]:
@@ -24,6 +25,9 @@ def parallel_calls(kernels: Iterable[Kernel]) -> list[str]:
         whole = [p for p in parameters if p not in (part, parts)]
         arguments = [f"a->{name}" for _, name in parameters]
         arguments[number : number + 2] = ["part", "parts"]
+        first = list(arguments)
+        first[number : number + 2] = ["0", str(PREPARE)]
+        prepare = f"  {kernel.symbol}({', '.join(a.removeprefix('a->') for a in first)});"
         struct = f"struct {kernel.symbol}_arguments"
         lines += [
             f"{struct} {{",
@@ -37,6 +41,7 @@ def parallel_calls(kernels: Iterable[Kernel]) -> list[str]:
             "",
             f"static void {kernel.callee}({', '.join(kind + name for kind, name in whole)}) {{",
             f"  const {struct} arguments = {{{', '.join(name for _, name in whole)}}};",
+            *([prepare] if kernel.prepares else []),
             f"  irnn_parallel({kernel.symbol}_part, &arguments);",
             "}",
             "",

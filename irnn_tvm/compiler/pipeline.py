@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from irnn_tvm.compiler.any_order import loosen
 from irnn_tvm.compiler.lift_states import LiftedState, lift_states
 from irnn_tvm.compiler.plan import Plan, Planner, evaluate, expression
 from irnn_tvm.compiler.streaming import Streaming, analyse, fixed_steps, time_variable
@@ -105,6 +106,7 @@ def lower_program(
         mod = step(mod)
     longest = at_once if streaming.streamable else max_steps
     plan = Planner(mod, len(params), len(results), longest or steps or 1).run()
+    loosen(plan, longest or steps or 1)
     return Lowered(
         mod, plan, states, streaming, params, results, steps, min_steps, max_steps, limits, at_once
     )
@@ -208,5 +210,7 @@ def call_counts(lowered: Lowered) -> dict[str, int]:
     counts: dict[str, int] = {}
     for call in lowered.plan.calls:
         for kernel in call.kernels:
+            counts.setdefault(kernel, 0)
+        for kernel in call.kernels_of_a_step:
             counts[kernel] = counts.get(kernel, 0) + 1
     return counts

@@ -28,18 +28,27 @@ class Value:
 @dataclass(frozen=True)
 class Call:
     """One kernel call. values: tensors in parameter order; scalars: run-time sizes passed explicitly; scan: the step's
-    `irnn.scan` attributes or None; inputs: the kernel that works ahead of the steps of a scan (relay_ops/scan.py)."""
+    `irnn.scan` attributes or None; inputs: the kernel that works ahead of the steps of a scan, single: the
+    one that does both for a call of a single step (relay_ops/scan.py). any_order: it may change places with the next
+    call (any_order.py)."""
 
     kernel: str
     values: tuple[Value, ...]
     scalars: tuple[Any, ...]
     scan: dict[str, int] | None
     inputs: str | None = None
+    single: str | None = None
+    any_order: bool = False
 
     @property
     def kernels(self) -> list[str]:
-        """All kernels that run in this call."""
-        return [self.kernel] if self.inputs is None else [self.inputs, self.kernel]
+        """All kernels that this call may run."""
+        return [k for k in (self.inputs, self.kernel, self.single) if k is not None]
+
+    @property
+    def kernels_of_a_step(self) -> list[str]:
+        """Those that run when it is called with one time step."""
+        return [self.single] if self.single is not None else self.kernels
 
 
 @dataclass
@@ -183,14 +192,22 @@ class Planner:
 
         func = self.mod[kernel]
         scan = dict(func.attrs["irnn.scan"].items()) if "irnn.scan" in func.attrs else None
-        inputs = None
+        others: dict[str, str] = {}
         if scan is not None:
-            name = scan.pop("inputs", None)
-            inputs = None if name is None else str(name)
+            others = {key: str(scan.pop(key)) for key in ("inputs", "single") if key in scan}
             scan = {key: int(value) for key, value in scan.items()}
         tensors = [a for a in args if isinstance(a.ty, relax.TensorType)]
         scalars = tuple(a for a in args if not isinstance(a.ty, relax.TensorType))
-        self.plan.calls.append(Call(kernel, tuple(self._lookup(a) for a in tensors), scalars, scan, inputs))
+        self.plan.calls.append(
+            Call(
+                kernel,
+                tuple(self._lookup(a) for a in tensors),
+                scalars,
+                scan,
+                others.get("inputs"),
+                others.get("single"),
+            )
+        )
 
     def _max_bytes(self, ty: Any) -> int:
         total = ITEM_BYTES[str(ty.dtype)]

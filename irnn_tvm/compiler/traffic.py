@@ -13,6 +13,7 @@ from typing import Any
 from irnn_tvm.compiler.abi import Interface
 from irnn_tvm.compiler.kernels import Kernel
 from irnn_tvm.compiler.plan import ITEM_BYTES, Call, Plan, Value, expression
+from irnn_tvm.compiler.scan_values import ScanValues
 from irnn_tvm.targets import Target
 
 Size = int | str
@@ -40,25 +41,33 @@ def _plain(call: Call, kernels: dict[str, Kernel]) -> list[dict[str, Any]]:
 def _scan(call: Call, kernels: dict[str, Kernel]) -> list[dict[str, Any]]:
     """The steps of a recurrent layer, and before them what works ahead (layout: relay_ops/scan.py)."""
     assert call.scan is not None
-    scan, values = call.scan, list(call.values)
-    n, m, ahead = scan["carries"], scan["constants"], scan.get("input_constants", 0)
-    x, y0, carries, constants = values[0], values[1], values[2 : 2 + n], values[2 + n : 2 + n + m]
-    prepared, outs = values[2 + n + m : 2 + n + m + ahead], values[2 + n + m + ahead :]
+    scan, values = call.scan, ScanValues.of(call)
+    x, y0 = values.x, values.y0
     steps = expression(x.shape[0], "//")
-    x_row: Size = _row(x)
+    states = times(2, add(_bytes(v.shape, v.dtype) for v in values.carries))
+    # What every step moves but its input.
+    rest = [_bytes(y0.shape, y0.dtype), _row(values.y), states]
+    rest += [_bytes(v.shape, v.dtype) for v in values.scratch]
     entries = []
+    ahead, x_row = steps, _row(x)
+    if call.single is not None:
+        # 1 // T is 1 for one step, which this kernel does, and 0 for more.
+        alone = divided(1, steps)
+        single, constants = kernels[call.single], [*values.constants, *values.input_constants]
+        scratch = values.input_scratch[: scan["single_scratch"]]
+        moved = add([x_row, *rest, *(_bytes(v.shape, v.dtype) for v in scratch)])
+        entries.append(_entry(single, alone, times(single.macs, alone), constants, times(moved, alone)))
+        ahead = times(steps, _less(1, alone))
     if call.inputs is not None:
-        inputs, sums = kernels[call.inputs], outs.pop()
-        chunks = divided(add([steps, scan["ahead"] - 1]), scan["ahead"])
-        moved = times(add([x_row, _row(sums)]), steps)
-        entries.append(_entry(inputs, chunks, times(inputs.macs, steps), prepared, moved))
-        x_row = _row(sums)
-    scratch = outs[1 + scan["last_y"] + 2 * n :]
-    states = add(_bytes(v.shape, v.dtype) for v in carries)
-    parts = [x_row, _bytes(y0.shape, y0.dtype), _row(outs[0]), times(2, states)]
-    moved = add([*parts, *(_bytes(v.shape, v.dtype) for v in scratch)])
+        assert values.sums is not None
+        inputs = kernels[call.inputs]
+        chunks = divided(add([ahead, scan["ahead"] - 1]), scan["ahead"])
+        moved = times(add([x_row, _row(values.sums)]), ahead)
+        entries.append(_entry(inputs, chunks, times(inputs.macs, ahead), values.input_constants, moved))
+        x_row = _row(values.sums)
     kernel = kernels[call.kernel]
-    entries.append(_entry(kernel, steps, times(kernel.macs, steps), constants, times(moved, steps)))
+    moved = times(add([x_row, *rest]), ahead)
+    entries.append(_entry(kernel, ahead, times(kernel.macs, ahead), values.constants, moved))
     return entries
 
 
@@ -131,9 +140,16 @@ def add(terms: Iterable[Size]) -> Size:
     return " + ".join([*timed, *([] if fixed == 0 else [str(fixed)])])
 
 
-def divided(size: Size, by: int) -> Size:
+def divided(size: Size, by: Size) -> Size:
     """size // by."""
-    return size // by if isinstance(size, int) else f"({size})//{by}"
+    if isinstance(size, int) and isinstance(by, int):
+        return size // by
+    return f"{_grouped(str(size))}//{_grouped(str(by))}"
+
+
+def _less(size: int, by: Size) -> Size:
+    """size - by."""
+    return size - by if isinstance(by, int) else f"{size} - {_grouped(by)}"
 
 
 def _grouped(text: str) -> str:

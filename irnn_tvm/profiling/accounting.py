@@ -30,7 +30,7 @@ class Work:
 
 
 def work(report: Mapping[str, Any], steps: int) -> dict[str, Work]:
-    """By kernel symbol, in order of the calls, for a call of `steps` time steps.
+    """By kernel symbol, in order of the calls, for a call of `steps` time steps; only kernels that run in it.
 
     LoadError for a report that lacks `traffic`: the library was built by an earlier version.
     """
@@ -54,7 +54,7 @@ def work(report: Mapping[str, Any], steps: int) -> dict[str, Work]:
             entry.macs += macs
             entry.weight_bytes += executions * each
             entry.activation_bytes += moved
-    return found
+    return {name: entry for name, entry in found.items() if entry.executions}
 
 
 def chunks(report: Mapping[str, Any], steps: int) -> list[int]:

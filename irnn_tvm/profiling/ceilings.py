@@ -27,6 +27,7 @@ from irnn_tvm.targets import Target
 # Instruction sets of schedules/ that native/peak.c has a loop for, and the instructions of a product.
 SEQUENCES = {
     "avx2": "vpxor, vpmaddubsw, vpmaddwd, vpaddd: 32",
+    "avx512": "vpxord, vpmaddubsw, vpmaddwd, vpaddd: 64",
     "avx-vnni": "vpdpbusd: 32",
     "avx512-vnni": "vpdpbusd: 64",
     "neon-i8mm": "smmla: 32",

@@ -72,7 +72,13 @@ def test_kernels_are_listed(target: str, library: Libraries) -> None:
     assert len(set(names)) == len(names)
     for family in ("embedding", "lstm_step", "gru_step", "gru_before_step", "linear", "pwl", "mul", "add"):
         assert any(re.fullmatch(rf"tagger_k_{family}\d*", name) for name in names), family
-    assert all(kernel["flash_bytes"] > 0 and kernel["calls_per_step"] >= 1 for kernel in report["kernels"])
+    assert all(kernel["flash_bytes"] > 0 for kernel in report["kernels"])
+    # Where single steps have a kernel of their own, those that it stands for run for longer sequences only.
+    alone = {op.removesuffix("_single") for op in (k["op"] for k in report["kernels"]) if "_single" in op}
+    for kernel in report["kernels"]:
+        longer = kernel["op"].removesuffix("_inputs") in alone
+        assert kernel["calls_per_step"] >= 1 or longer, kernel["op"]
+        assert kernel["calls_per_step"] == 0 or kernel["op"] not in alone, kernel["op"]
     assert sum(kernel["flash_bytes"] for kernel in report["kernels"]) < report["code_bytes"]
     if target in ARCHIVES:
         assert set(names) <= exported_symbols(library("tagger", target).directory / "libtagger.a")
@@ -110,12 +116,20 @@ def test_code_does_not_grow_with_the_length(name: str, target: str, built: Calla
         for key, options in LENGTHS.items()
     }
     ten, thousand, free = (libraries[key] for key in LENGTHS)
-    kernels = [[k["op"] for k in lib.report["kernels"]] for lib in (ten, thousand, free)]
+    kernels = [
+        # Only a run-time T may be 1, for which there are other kernels.
+        [k["op"] for k in lib.report["kernels"] if "_single" not in k["op"]]
+        for lib in (ten, thousand, free)
+    ]
     assert kernels[0] == kernels[1]
     assert len(kernels[2]) <= len(kernels[0])
     assert ten.report["weight_bytes"] == thousand.report["weight_bytes"] == free.report["weight_bytes"]
     steps = [
-        {k["op"]: k["flash_bytes"] for k in lib.report["kernels"] if "step" in k["op"]}
+        {
+            k["op"]: k["flash_bytes"]
+            for k in lib.report["kernels"]
+            if k["op"] in kernels[0] and "step" in k["op"]
+        }
         for lib in (ten, thousand, free)
     ]
     assert steps[0] == steps[1] == steps[2]

@@ -12,7 +12,7 @@ import pytest
 from irnn_tvm import targets
 from irnn_tvm.errors import UnknownTargetError
 
-X86 = ("x86-avx2", "x86-avx-vnni", "x86-avx512-vnni")
+X86 = ("x86-avx2", "x86-avx512", "x86-avx-vnni", "x86-avx512-vnni")
 ALL = ("host", "arm", "arm-i8mm", "arm-a53", "armv7", *X86, "cortex-m4", "cortex-m7", "cortex-m55", "c")
 
 
@@ -67,7 +67,12 @@ def test_targets_cannot_be_changed() -> None:
             "avx512-vnni",
             ["+avx512bw", "+avx512dq", "+avx512vl", "+avx512vnni"],
         ),
-        ("avx2 avx512f avx512bw avx512vl avx512dq", "avx2", ["+avx2"]),
+        (
+            "avx2 avx512f avx512bw avx512vl avx512dq",
+            "avx512",
+            ["+avx512bw", "+avx512dq", "+avx512f", "+avx512vl"],
+        ),
+        ("avx2 avx512f avx512dq", "avx2", ["+avx2"]),
     ],
 )
 def test_host_takes_the_best_instructions_there_are(

@@ -15,6 +15,16 @@
 enum { MACS = 8 * 32 };
 #define BODY EIGHT(PRODUCT)
 #define CLOBBERS "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm12"
+#elif defined(PEAK_AVX512)
+/* As with AVX2, in wide registers. */
+#define PRODUCT(n)                                 \
+  "vpxord %%zmm8, %%zmm11, %%zmm12\n\t"            \
+  "vpmaddubsw %%zmm12, %%zmm9, %%zmm12\n\t"        \
+  "vpmaddwd %%zmm10, %%zmm12, %%zmm12\n\t"         \
+  "vpaddd %%zmm12, %%zmm" n ", %%zmm" n "\n\t"
+enum { MACS = 8 * 64 };
+#define BODY EIGHT(PRODUCT)
+#define CLOBBERS "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm12"
 #elif defined(PEAK_AVX512_VNNI)
 #define LOW(n) "vpdpbusd %%zmm30, %%zmm31, %%zmm" n "\n\t"
 #define HIGH(n) "vpdpbusd %%zmm30, %%zmm31, %%zmm1" n "\n\t"
