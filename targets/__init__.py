@@ -20,6 +20,7 @@ from irnn_tvm.targets import (
     cortex_m7,
     cortex_m55,
     host,
+    x86,
     x86_avx2,
     x86_avx512,
     x86_avx512_vnni,
@@ -27,7 +28,7 @@ from irnn_tvm.targets import (
 )
 from irnn_tvm.targets.base import Emulator, Target
 
-_X86 = (x86_avx2, x86_avx512, x86_avx_vnni, x86_avx512_vnni)
+_X86 = (x86, x86_avx2, x86_avx512, x86_avx_vnni, x86_avx512_vnni)
 _MODULES = (host, arm, arm_i8mm, arm_a53, armv7, *_X86, cortex_m4, cortex_m7, cortex_m55, c)
 
 TARGETS: Mapping[str, Target] = MappingProxyType({module.TARGET.name: module.TARGET for module in _MODULES})

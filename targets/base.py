@@ -59,7 +59,8 @@ class Target:
     that). zig_target, zig_flags: triple and CPU for `zig cc`. machines: values of platform.machine() on which
     the library loads natively; cpuinfo_flags: flags of /proc/cpuinfo that it needs there. pointer_bits: 32 or
     64. integer_only: build refuses a model with a float operation left. instruction_set: the one of schedules/ that
-    kernels are written for, or "native" for the best that this machine has; None: scalar code.
+    kernels are written for, or "native" for the best that this machine has; None: scalar code. variants: names of
+    targets, the best first, whose kernels a library holds all of, to choose among them at run time.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Target:
     cpuinfo_flags: tuple[str, ...] = ()
     integer_only: bool = False
     instruction_set: str | None = None
+    variants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tvm", MappingProxyType(dict(self.tvm)))

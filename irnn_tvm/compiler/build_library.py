@@ -73,12 +73,16 @@ def build(
         model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len, calibration=calibration, config=config
     )
     check_threads(threads, chosen)
-    lowered = lower_program(program, max_seq_len, chosen.simd())
+    variants = [targets.get(variant) for variant in chosen.variants] or [chosen]
+    lowered = [lower_program(program, max_seq_len, variant.simd()) for variant in variants]
     parent = Path(tempfile.mkdtemp(prefix="irnn-build-"))
     try:
         folder = parent / name
         folder.mkdir()
-        _write(lowered, specs, chosen, name, folder, threads)
+        if chosen.variants:
+            _write_variants(lowered, specs, variants, chosen, name, folder, threads)
+        else:
+            _write(lowered[0], specs, chosen, name, folder, threads)
         if destination is not None:
             copy_directory(folder, destination)
             return load(destination)
@@ -245,3 +249,30 @@ def _write(
         for kernel in dict.fromkeys(name for call in lowered.plan.calls for name in call.kernels)
     }
     emit_library(io, lowered.plan, kernels, call_counts(lowered), lowered.streaming.reason, target, folder)
+
+
+def _write_variants(
+    lowered: list[Lowered],
+    specs: dict[str, Any],
+    variants: list[targets.Target],
+    target: targets.Target,
+    name: str,
+    folder: Path,
+    threads: int,
+) -> None:
+    """The same for a library that chooses among variants at run time."""
+    from irnn_tvm.compiler.kernels import make_kernel
+    from irnn_tvm.compiler.variants import Variant, emit_variants, prefix
+
+    made: list[Variant] = []
+    for one, variant in zip(lowered, variants, strict=True):
+        inner = prefix(name, variant)
+        io = replace(make_interface(one, specs, target, name), name=inner, threads=threads)
+        if made:  # a state may go on in another variant
+            io = replace(io, model_hash=made[0].io.model_hash)
+        kernels = {
+            kernel: make_kernel(kernel, f"{inner}_k_{kernel}", one.mod[kernel], variant, threads)
+            for kernel in dict.fromkeys(name for call in one.plan.calls for name in call.kernels)
+        }
+        made.append(Variant(variant, io, one.plan, kernels, call_counts(one)))
+    emit_variants(name, made, lowered[0].streaming.reason, target, folder)

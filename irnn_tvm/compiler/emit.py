@@ -69,7 +69,7 @@ def _emit_binary(
     assembly = write_object(list(kernels.values()), target, kernel_object)
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
     network_object = toolchain.compile_object(source, work / f"{name}.o", target, flags)
-    assembly += _network_assembly(source, work, target, flags)
+    assembly += network_assembly(source, work, target, flags)
     blobs = {f"{name}_w{i}": w.tobytes() for i, w in enumerate(plan.weights)}
     weights_object = toolchain.assemble_weights(
         blobs, work / f"{name}_weights.o", target, align=16 if target.is_bare_metal else 64
@@ -88,25 +88,31 @@ def _emit_binary(
         if io.threads > 1:
             shared.append(pool_object(io.threads, target, work, serial=False))
             objects.append(pool_object(io.threads, target, work, serial=True))
-        exports = [prefix + f for f in _functions(io) for prefix in (f"{name}_", "__tvm_ffi_")]
+        exports = [prefix + f for f in functions(io) for prefix in (f"{name}_", "__tvm_ffi_")]
         library = toolchain.link_shared(
             shared, folder / f"lib{name}.so", target, exports, ["-lpthread", "-lc"] if io.threads > 1 else []
         )
     files = {"library": library.name, "header": f"{name}.h", "sources": [f"{name}.c"], "runner": None}
-    return files, cost_report(plan, kernels, counts, code, sizes, _frames(assembly, io, kernels)), objects
+    return (
+        files,
+        cost_report(plan, kernels, counts, code, sizes, kernel_frames(assembly, io, kernels)),
+        objects,
+    )
 
 
-def _functions(io: Interface) -> list[str]:
+def functions(io: Interface) -> list[str]:
+    """Those of the C interface, without the prefix."""
     return ["init", "reset", "run", *(["step"] if io.streamable else [])]
 
 
-def _network_assembly(source: Path, work: Path, target: Target, flags: list[str]) -> str:
+def network_assembly(source: Path, work: Path, target: Target, flags: list[str]) -> str:
+    """Text that frames are read from."""
     out = work / f"{source.stem}.s"
     toolchain.compile_object(source, out, target, [*flags, "-S"])
     return out.read_text(encoding="utf-8", errors="replace")
 
 
-def _frames(assembly: str, io: Interface, kernels: dict[str, Kernel]) -> dict[str, int | None]:
+def kernel_frames(assembly: str, io: Interface, kernels: dict[str, Kernel]) -> dict[str, int | None]:
     """Frames of the kernels and of the chain of functions that calls them."""
     frames = frame_sizes(assembly)
     chain = {k.symbol for k in kernels.values()} | {"forward", f"{io.name}_run", "check", "check_state"}

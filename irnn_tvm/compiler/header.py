@@ -11,6 +11,7 @@ CODES = """#ifndef IRNN_OK
 #define IRNN_E_INDEX -3   /* an index input is outside its table */
 #define IRNN_E_ALIGN -4   /* state or arena is not aligned to 16 bytes */
 #define IRNN_E_STATE -5   /* state was not initialised by this library's init */
+#define IRNN_E_CPU -6     /* this CPU lacks instructions that the library needs */
 #endif"""
 
 
@@ -22,8 +23,8 @@ def parameters(io: Interface) -> str:
     return ", ".join(args)
 
 
-def header(io: Interface) -> str:
-    """Text of the header file."""
+def header(io: Interface, choice: bool = False) -> str:
+    """Text of the header file. choice: of a library that chooses its kernels at run time (variants.py)."""
     upper = io.name.upper()
     args = parameters(io)
     lines = [
@@ -67,6 +68,18 @@ def header(io: Interface) -> str:
         lines += [
             f"/* Advances a stream by one time step (T = 1). arena: {upper}_ARENA_BYTES bytes, aligned. */",
             f"int {io.name}_step(void *state, void *arena, {args});",
+            "",
+        ]
+    if choice:
+        lines += [
+            "/* The library holds kernels for several instruction sets, and takes the best ones that this CPU has.",
+            " * All compute the same integers, and a stream may go on with others. This is their name, empty where",
+            " * none can run: then all other functions return IRNN_E_CPU. */",
+            f"const char *{io.name}_variant(void);",
+            "",
+            "/* Takes the kernels of this name from now on; not while another function runs. IRNN_E_CPU: there are",
+            " * none, or this CPU cannot run them. */",
+            f"int {io.name}_choose(const char *variant);",
             "",
         ]
     lines += [

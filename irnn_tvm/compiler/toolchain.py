@@ -79,9 +79,15 @@ def compile_c(
 
 
 def assemble_weights(
-    blobs: Mapping[str, bytes | memoryview | Path], out_obj: Path, target: Target, align: int = 16
+    blobs: Mapping[str, bytes | memoryview | Path],
+    out_obj: Path,
+    target: Target,
+    align: int = 16,
+    aliases: Mapping[str, str] | None = None,
 ) -> Path:
     """An object that holds each blob as a hidden read-only array named by its key, aligned to `align` bytes.
+
+    aliases: further names of arrays.
 
     A 2 MB array takes as long as a copy of it: nothing is written as C text. Declare in C:
     `extern const int8_t KEY[] __attribute__((visibility("hidden")));`
@@ -106,6 +112,8 @@ def assemble_weights(
                 f'.incbin "{path.name}"' if data else ".byte 0",
                 f".size {symbol}, {max(len(data), 1)}",
             ]
+        for alias, symbol in (aliases or {}).items():
+            lines += [f".global {alias}", f".hidden {alias}", f".set {alias}, {symbol}"]
         lines.append('.section .note.GNU-stack,"",%progbits')
         source = Path(folder) / "weights.S"
         source.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -35,6 +35,11 @@ def work(report: Mapping[str, Any], steps: int) -> dict[str, Work]:
     LoadError for a report that lacks `traffic`: the library was built by an earlier version.
     """
     traffic = report.get("traffic")
+    if traffic is None and "variants" in report:
+        names = ", ".join(variant["target"] for variant in report["variants"])
+        raise LoadError(
+            f"{report['name']} chooses among several kernels: profile one that was built for {names}."
+        )
     if traffic is None:
         raise LoadError(
             f"report.json of {report['name']} does not say what its kernels read: build the library again."

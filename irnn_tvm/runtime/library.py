@@ -92,6 +92,25 @@ class Library:
         """Deepest use of the stack in emulated calls so far, in bytes; None when not measured."""
         return getattr(self._engine, "stack_bytes", None)
 
+    @property
+    def variant(self) -> str | None:
+        """The target whose kernels run, of a library that chooses among several here ("x86"); else None."""
+        return self._engine.variant() if isinstance(self._engine, NativeEngine) else None
+
+    def choose(self, variant: str) -> None:
+        """Takes the kernels of this variant (report["variants"]) from now on, in all of this process.
+
+        Not while another thread calls the library. LoadError when there are none, or this CPU cannot run them.
+        """
+        names = [entry["target"] for entry in self.report.get("variants", ())]
+        if variant not in names:
+            there_are = f"it has {', '.join(names)}" if names else "it has one set of kernels"
+            raise LoadError(f"{self.name} has no kernels {variant!r}: {there_are}.")
+        if not isinstance(self._engine, NativeEngine):
+            raise LoadError(f"{self.name} does not run in this process: {self.where}.")
+        if not self._engine.choose(variant):
+            raise LoadError(f"This CPU cannot run the kernels {variant!r} of {self.name}.")
+
     def run(self, *inputs: Any, out: Array | Sequence[Array] | None = None) -> Result:
         """The model on a whole sequence, from the initial state.
 

@@ -56,6 +56,7 @@ class NativeEngine:
         name = report["name"]
         count = len(report["inputs"]) + len(report["outputs"])
         pointer = ctypes.c_void_p
+        self._prefix, self._chooses = name, "variants" in report
         self._init = self._function(f"{name}_init", [pointer])
         self.reset = self._function(f"{name}_reset", [pointer])
         self.run = self._function(f"{name}_run", [pointer, pointer, ctypes.c_int32] + [pointer] * count)
@@ -84,13 +85,24 @@ class NativeEngine:
                     assert self.step is not None  # Stream.step has refused before
                     operation.code = self.step(state, arena, *pointers)
 
-    def _function(self, name: str, arguments: list[Any]) -> Any:
+    def variant(self) -> str | None:
+        """Which kernels run, None where there is no choice."""
+        if not self._chooses:
+            return None
+        name: bytes = self._function(f"{self._prefix}_variant", [], ctypes.c_char_p)()
+        return name.decode()
+
+    def choose(self, variant: str) -> bool:
+        """Takes other kernels; whether this CPU can run them."""
+        return bool(self._function(f"{self._prefix}_choose", [ctypes.c_char_p])(variant.encode()) == 0)
+
+    def _function(self, name: str, arguments: list[Any], result: Any = ctypes.c_int) -> Any:
         try:
             function = getattr(self._cdll, name)
         except AttributeError as error:
             raise LoadError(f"The library has no function {name}.") from error
         function.argtypes = arguments
-        function.restype = ctypes.c_int
+        function.restype = result
         return function
 
 

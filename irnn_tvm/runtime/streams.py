@@ -28,6 +28,7 @@ _CODES = {
     -3: "an index input is out of range",
     -4: "the state or the arena is not aligned",
     -5: "the state was not written by this library's init function",
+    -6: "this CPU lacks instructions that the library needs",
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from irnn_tvm import targets
 from irnn_tvm.errors import UnknownTargetError
 
-X86 = ("x86-avx2", "x86-avx512", "x86-avx-vnni", "x86-avx512-vnni")
+X86 = ("x86", "x86-avx2", "x86-avx512", "x86-avx-vnni", "x86-avx512-vnni")
 ALL = ("host", "arm", "arm-i8mm", "arm-a53", "armv7", *X86, "cortex-m4", "cortex-m7", "cortex-m55", "c")
 
 

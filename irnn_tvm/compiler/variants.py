@@ -1,0 +1,303 @@
+"""Libraries that choose their kernels at run time: one network for each of `Target.variants`, and a choice among them.
+
+Every variant is compiled like a library of its own under a prefix (NAME_avx2_), which nothing outside sees. The
+functions of the interface look which instructions the CPU and the operating system have when the first of them is
+called, and pass calls on. States are the same for all variants. Constants that are the same are stored once; weights
+are packed differently, and those of variants that do not run are never read, so that they take room in the file and
+not in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from irnn_tvm.compiler import toolchain
+from irnn_tvm.compiler.abi import Interface
+from irnn_tvm.compiler.c_writer import CWriter
+from irnn_tvm.compiler.emit import functions, kernel_frames, network_assembly
+from irnn_tvm.compiler.header import header, parameters
+from irnn_tvm.compiler.kernels import Kernel, write_object
+from irnn_tvm.compiler.plan import Plan
+from irnn_tvm.compiler.report import cost_report, function_sizes, interface_report, section_bytes
+from irnn_tvm.compiler.runner import build_runner
+from irnn_tvm.compiler.threads import pool_object
+from irnn_tvm.compiler.tvm_entry import tvm_entry
+from irnn_tvm.errors import BuildError
+from irnn_tvm.targets import Target
+
+# What instructions a variant needs, as bits that CPUID_SOURCE finds.
+NEEDS = {
+    "x86-avx512-vnni": ("AVX2", "AVX512", "AVX512_VNNI"),
+    "x86-avx512": ("AVX2", "AVX512"),
+    "x86-avx-vnni": ("AVX2", "AVX_VNNI"),
+    "x86-avx2": ("AVX2",),
+}
+
+CPUID_SOURCE = """
+enum { AVX2 = 1, AVX512 = 2, AVX_VNNI = 4, AVX512_VNNI = 8, KNOWN = 16 };
+
+static void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4]) {
+  __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(subleaf));
+}
+
+/* What the CPU has and the operating system saves when it changes threads. */
+static uint32_t look(void) {
+  uint32_t r[4], low, high, found = KNOWN;
+  cpuid(0, 0, r);
+  if (r[0] < 7) {
+    return found;
+  }
+  cpuid(1, 0, r);
+  /* FMA, MOVBE, XSAVE in use, AVX, F16C */
+  if ((r[2] & 0x38401000u) != 0x38401000u) {
+    return found;
+  }
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  cpuid(7, 0, r);
+  /* BMI1, AVX2, BMI2; registers of SSE and AVX */
+  if ((r[1] & 0x128u) != 0x128u || (low & 0x6u) != 0x6u) {
+    return found;
+  }
+  found |= AVX2;
+  /* F, DQ, CD, BW, VL; masks and wide registers */
+  if ((r[1] & 0xd0030000u) == 0xd0030000u && (low & 0xe0u) == 0xe0u) {
+    found |= AVX512;
+    if ((r[2] & 0x800u) != 0) {
+      found |= AVX512_VNNI;
+    }
+  }
+  cpuid(7, 0, r);
+  if (r[0] >= 1) {
+    cpuid(7, 1, r);
+    if ((r[0] & 0x10u) != 0) {
+      found |= AVX_VNNI;
+    }
+  }
+  return found;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network for one target; `io` has the prefix as its name."""
+
+    target: Target
+    io: Interface
+    plan: Plan
+    kernels: dict[str, Kernel]
+    counts: dict[str, int]
+
+
+def prefix(name: str, target: Target) -> str:
+    """Of the symbols of a variant."""
+    return f"{name}_{target.name.partition('-')[2].replace('-', '_')}"
+
+
+def emit_variants(
+    name: str, variants: Sequence[Variant], stream_reason: str, target: Target, folder: Path
+) -> None:
+    """Writes the library `name` into `folder` (which exists and is empty). variants: the best first."""
+    first = variants[0].io
+    if any(v.io.state_bytes != first.state_bytes or v.io.streamable != first.streamable for v in variants):
+        raise BuildError(f"the variants of {target.name} differ in more than their kernels")
+    io = replace(first, name=name, target=target.name, arena_bytes=max(v.io.arena_bytes for v in variants))
+    (folder / f"{name}.h").write_text(header(io, choice=True), encoding="utf-8")
+    source = folder / f"{name}.c"
+    source.write_text(choice_source(io, variants), encoding="utf-8")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
+    with tempfile.TemporaryDirectory(prefix="irnn-objects-") as place:
+        work = Path(place)
+        objects = [toolchain.compile_object(source, work / f"{name}.o", target, flags)]
+        costs, sources = [], [source.name]
+        for variant in variants:
+            made, cost = _compile(variant, folder, work)
+            objects += made
+            costs.append(cost)
+            sources.append(f"{variant.io.name}.c")
+        blobs, aliases = _weights(name, variants)
+        objects.append(
+            toolchain.assemble_weights(blobs, work / f"{name}_weights.o", target, align=64, aliases=aliases)
+        )
+        entry = work / f"{name}_tvm.c"
+        entry.write_text(tvm_entry(io), encoding="utf-8")
+        shared = [*objects, toolchain.compile_object(entry, work / f"{name}_tvm.o", target, flags)]
+        libraries = []
+        if io.threads > 1:
+            shared.append(pool_object(io.threads, target, work, serial=False))
+            objects.append(pool_object(io.threads, target, work, serial=True))
+            libraries = ["-lpthread", "-lc"]
+        exports = [start + f for f in functions(io) for start in (f"{name}_", "__tvm_ffi_")]
+        exports += [f"{name}_variant", f"{name}_choose"]
+        library = toolchain.link_shared(shared, folder / f"lib{name}.so", target, exports, libraries)
+        files: dict[str, Any] = {"library": library.name, "header": f"{name}.h", "sources": sources}
+        files["runner"] = "emulator/runner"
+        report = interface_report(io, target, files, stream_reason)
+        report |= _costs(
+            variants, costs, sum(len(blob) for blob in blobs.values()), section_bytes(objects[:1])
+        )
+        build_runner(report, objects, folder, folder / files["runner"], target)
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _compile(variant: Variant, folder: Path, work: Path) -> tuple[list[Path], dict[str, Any]]:
+    """Objects of the network and its kernels, and what they cost."""
+    io, target, plan, kernels = variant.io, variant.target, variant.plan, variant.kernels
+    (work / f"{io.name}.h").write_text(header(io), encoding="utf-8")
+    source = folder / f"{io.name}.c"
+    source.write_text(CWriter(io, plan, kernels).text(), encoding="utf-8")
+    kernel_object = work / f"{io.name}_kernels.o"
+    assembly = write_object(list(kernels.values()), target, kernel_object)
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-I", str(work)]
+    network = toolchain.compile_object(source, work / f"{io.name}.o", target, flags)
+    assembly += network_assembly(source, work, target, flags)
+    made = [network, kernel_object]
+    cost = cost_report(
+        plan,
+        kernels,
+        variant.counts,
+        section_bytes(made),
+        function_sizes(made),
+        kernel_frames(assembly, io, kernels),
+    )
+    return made, cost
+
+
+def _weights(name: str, variants: Sequence[Variant]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Distinct constants by symbol, and the symbols of variants that stand for them."""
+    blobs: dict[str, bytes] = {}
+    known: dict[bytes, str] = {}
+    aliases = {}
+    for variant in variants:
+        for number, weight in enumerate(variant.plan.weights):
+            data = weight.tobytes()
+            if data not in known:
+                known[data] = f"{name}_w{len(known)}"
+                blobs[known[data]] = data
+            aliases[f"{variant.io.name}_w{number}"] = known[data]
+    return blobs, aliases
+
+
+def _costs(
+    variants: Sequence[Variant], costs: Sequence[dict[str, Any]], weight_bytes: int, choice_bytes: int
+) -> dict[str, Any]:
+    """What all variants cost together, and under `variants` each by itself. Memory: that of the most expensive one."""
+    code = choice_bytes + sum(cost["code_bytes"] for cost in costs)
+    stacks = [cost["stack_bytes"] for cost in costs if cost["stack_bytes"] is not None]
+    return {
+        "weight_bytes": weight_bytes,
+        "code_bytes": code,
+        "flash_bytes": weight_bytes + code,
+        "stack_bytes": max(stacks, default=None),
+        "macs_per_step": costs[0]["macs_per_step"],
+        "kernels": [kernel for cost in costs for kernel in cost["kernels"]],
+        "variants": [
+            {"target": v.target.name, "instruction_set": v.target.simd(), "prefix": v.io.name, **cost}
+            for v, cost in zip(variants, costs, strict=True)
+        ],
+    }
+
+
+def choice_source(io: Interface, variants: Sequence[Variant]) -> str:
+    """NAME.c: the interface, which passes calls on to a variant."""
+    called = functions(io)
+    types = {
+        "init": "void *state",
+        "reset": "void *state",
+        "step": f"void *state, void *arena, {parameters(io)}",
+        "run": f"void *state, void *arena, int32_t T, {parameters(io)}",
+    }
+    names = ", ".join(t.name for t in (*io.inputs, *io.outputs))
+    arguments = {
+        "init": "state",
+        "reset": "state",
+        "step": f"state, arena, {names}",
+        "run": f"state, arena, T, {names}",
+    }
+    lines = [
+        f"/* {io.name}: passes calls on to the kernels for this CPU, generated by irnn_tvm. {io.name}.h documents the",
+        " * interface. */",
+        f'#include "{io.name}.h"',
+        "",
+        "#include <stddef.h>",
+        CPUID_SOURCE,
+        "struct variant {",
+        "  const char *name;",
+        "  uint32_t needs;",
+        *(f"  int (*{function})({types[function]});" for function in called),
+        "};",
+        "",
+        *(f"extern int {v.io.name}_{function}({types[function]});" for v in variants for function in called),
+        "",
+        "/* The best first. */",
+        "static const struct variant variants[] = {",
+    ]
+    for v in variants:
+        needs = " | ".join(NEEDS[v.target.name])
+        pointers = ", ".join(f"{v.io.name}_{function}" for function in called)
+        lines.append(f'    {{"{v.target.name}", {needs}, {pointers}}},')
+    lines += [
+        "};",
+        f"enum {{ VARIANTS = {len(variants)} }};",
+        "",
+        "/* Threads may look at the same time: all of them find the same. */",
+        "static uint32_t features;",
+        "static const struct variant *chosen;",
+        "",
+        "static int runs(const struct variant *one) {",
+        "  uint32_t found = __atomic_load_n(&features, __ATOMIC_RELAXED);",
+        "  if (found == 0) {",
+        "    found = look();",
+        "    __atomic_store_n(&features, found, __ATOMIC_RELAXED);",
+        "  }",
+        "  return (found & one->needs) == one->needs;",
+        "}",
+        "",
+        "static const struct variant *current(void) {",
+        "  const struct variant *one = __atomic_load_n(&chosen, __ATOMIC_RELAXED);",
+        "  for (int i = 0; one == NULL && i < VARIANTS; ++i) {",
+        "    if (runs(&variants[i])) {",
+        "      one = &variants[i];",
+        "      __atomic_store_n(&chosen, one, __ATOMIC_RELAXED);",
+        "    }",
+        "  }",
+        "  return one;",
+        "}",
+        "",
+        f"const char *{io.name}_variant(void) {{",
+        "  const struct variant *one = current();",
+        '  return one == NULL ? "" : one->name;',
+        "}",
+        "",
+        f"int {io.name}_choose(const char *name) {{",
+        "  if (name == NULL) {",
+        "    return IRNN_E_NULL;",
+        "  }",
+        "  for (int i = 0; i < VARIANTS; ++i) {",
+        "    const char *a = name, *b = variants[i].name;",
+        "    while (*a != 0 && *a == *b) {",
+        "      ++a;",
+        "      ++b;",
+        "    }",
+        "    if (*a == *b && runs(&variants[i])) {",
+        "      __atomic_store_n(&chosen, &variants[i], __ATOMIC_RELAXED);",
+        "      return IRNN_OK;",
+        "    }",
+        "  }",
+        "  return IRNN_E_CPU;",
+        "}",
+    ]
+    for function in called:
+        lines += [
+            "",
+            f"int {io.name}_{function}({types[function]}) {{",
+            "  const struct variant *one = current();",
+            f"  return one == NULL ? IRNN_E_CPU : one->{function}({arguments[function]});",
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
