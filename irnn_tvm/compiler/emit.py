@@ -68,8 +68,8 @@ def _emit_binary(
     kernel_object = work / f"{name}_kernels.o"
     assembly = write_object(list(kernels.values()), target, kernel_object)
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
-    network_object = toolchain.compile_object(source, work / f"{name}.o", target, flags)
-    assembly += network_assembly(source, work, target, flags)
+    network_object, text = compile_network(source, work, target, flags)
+    assembly += text
     blobs = {f"{name}_w{i}": w.tobytes() for i, w in enumerate(plan.weights)}
     weights_object = toolchain.assemble_weights(
         blobs, work / f"{name}_weights.o", target, align=16 if target.is_bare_metal else 64
@@ -105,11 +105,12 @@ def functions(io: Interface) -> list[str]:
     return ["init", "reset", "run", *(["step"] if io.streamable else [])]
 
 
-def network_assembly(source: Path, work: Path, target: Target, flags: list[str]) -> str:
-    """Text that frames are read from."""
-    out = work / f"{source.stem}.s"
-    toolchain.compile_object(source, out, target, [*flags, "-S"])
-    return out.read_text(encoding="utf-8", errors="replace")
+def compile_network(source: Path, work: Path, target: Target, flags: list[str]) -> tuple[Path, str]:
+    """The object of the generated C, and its assembly text, which it is made from: C is compiled once for both."""
+    text = work / f"{source.stem}.s"
+    toolchain.compile_object(source, text, target, [*flags, "-S"])
+    compiled = toolchain.compile_object(text, text.with_suffix(".o"), target)
+    return compiled, text.read_text(encoding="utf-8", errors="replace")
 
 
 def kernel_frames(assembly: str, io: Interface, kernels: dict[str, Kernel]) -> dict[str, int | None]:

@@ -133,7 +133,12 @@ def build_runner(
         toolchain.flat_image(program, out_elf)
         reset, rom_script = [firmware / "reset_x86.S"], firmware / "pc_rom.ld"
         toolchain.link_executable(
-            reset, rom, replace(target, zig_target="x86-linux-gnu", zig_flags=()), (), rom_script
+            reset,
+            rom,
+            replace(target, zig_target="x86-linux-gnu", zig_flags=()),
+            (),
+            rom_script,
+            support=False,
         )
         toolchain.flat_image(rom, out_elf.with_name("rom"))
         return out_elf

@@ -15,6 +15,9 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+
 from irnn_tvm.compiler.arm_attributes import mark_float_abi_independent
 from irnn_tvm.errors import BuildError, ToolNotFoundError
 from irnn_tvm.targets import Target
@@ -26,7 +29,8 @@ _COMMON = ("-O2", "-g0", "-fno-sanitize=all", "-fno-stack-protector", "-Wno-unus
 # Visibility is the linker's: link_shared exports what it is told to and hides everything else.
 _LIBRARY = ("-ffunction-sections", "-fdata-sections", "-fno-semantic-interposition", "-fno-strict-aliasing")
 _NO_UNWIND = ("-fno-exceptions", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
-_LINK = ("-O2", "-nostdlib", "-lcompiler_rt")
+_LINK = ("-O2", "-nostdlib")
+_SUPPORT = "-lcompiler_rt"
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -170,8 +174,9 @@ def link_shared(
             "-Wl,-z,noexecstack",
         ]
         options += [f"-Wl,--version-script={script}", f"-Wl,-soname,{out_lib.name}"]
+        settings = [*_target_flags(target), *_NO_UNWIND, *_LINK, _SUPPORT]
         run_zig(
-            ["cc", "-shared", *_target_flags(target), *_LINK, "-o", out_lib, *objects, *libraries, *options],
+            ["cc", "-shared", *settings, "-o", out_lib, *objects, *libraries, *options],
             f"Linking {out_lib.name} for {target.name}",
         )
     return out_lib
@@ -183,14 +188,20 @@ def link_executable(
     target: Target,
     flags: Iterable[str] = (),
     linker_script: Path | None = None,
+    *,
+    support: bool = True,
 ) -> Path:
     """A static program without a C library, from C sources, objects and archives.
 
-    The sources hold the entry: startup code and `linker_script` on bare metal, _start on Linux. compiler-rt
-    is linked in for memcpy, division and the like.
+    The sources hold the entry: startup code and `linker_script` on bare metal, _start on Linux. support: compiler-rt is
+    linked in for memcpy, division and the like.
     """
     options = [*_target_flags(target), *_COMMON, *_NO_UNWIND, *_LINK, "-static", "-ffreestanding"]
-    options += ["-fno-pic", "-isystem", str(FIRMWARE / "include"), "-Wl,--gc-sections", "-Wl,--build-id=none"]
+    options += [_SUPPORT] if support else []
+    # Where there are shared libraries, the code of programs is like theirs, so that both are linked with the same
+    # compiler-rt: the compiler makes one per setting, which takes longer than a build.
+    options.append("-fno-pic" if target.is_bare_metal else "-fPIC")
+    options += ["-isystem", str(FIRMWARE / "include"), "-Wl,--gc-sections", "-Wl,--build-id=none"]
     if linker_script is not None:
         options.append(f"-Wl,-T,{linker_script}")
     elif target.is_bare_metal:
@@ -201,7 +212,17 @@ def link_executable(
 
 def flat_image(program: Path, out: Path) -> None:
     """The memory that a linked program occupies, from its first byte on."""
-    run_zig(["objcopy", "-O", "binary", program, out], f"Making a flat image of {program.name}")
+    with program.open("rb") as file:
+        sections = [
+            (int(section["sh_addr"]), section.data())
+            for section in ELFFile(file).iter_sections()
+            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_type"] != "SHT_NOBITS"
+        ]
+    first = min(address for address, _ in sections)
+    image = bytearray(max(address + len(data) for address, data in sections) - first)
+    for address, data in sections:
+        image[address - first : address - first + len(data)] = data
+    out.write_bytes(image)
 
 
 def _target_flags(target: Target) -> list[str]:

@@ -37,8 +37,9 @@ typedef struct {{
 enum {{ KIND_INT = 1, KIND_DLTENSOR = 7, KIND_TENSOR = 70, TENSOR_HEADER = 24, CPU = 1, INT = 0, UINT = 1 }};
 enum {{ WRONG_ARGUMENTS = -100 }};
 
-/* Data pointer of a CPU tensor argument with `bytes` bytes or more of the given integer width; NULL otherwise. */
-static void *tensor(const tvm_any *arg, int bits, int64_t bytes) {{
+/* Data pointer of a CPU tensor argument with `bytes` bytes or more of the given integer width; NULL otherwise.
+   Out of line: compilers take quadratic time for a function with hundreds of copies of it. */
+__attribute__((noinline)) static void *tensor(const tvm_any *arg, int bits, int64_t bytes) {{
   const dl_tensor *t;
   int64_t size = 1;
   if (arg->type_index == KIND_DLTENSOR) {{

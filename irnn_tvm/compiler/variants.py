@@ -19,7 +19,7 @@ from typing import Any
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.abi import Interface
 from irnn_tvm.compiler.c_writer import CWriter
-from irnn_tvm.compiler.emit import functions, kernel_frames, network_assembly
+from irnn_tvm.compiler.emit import compile_network, functions, kernel_frames
 from irnn_tvm.compiler.header import header, parameters
 from irnn_tvm.compiler.kernels import Kernel, write_object
 from irnn_tvm.compiler.plan import Plan
@@ -154,8 +154,8 @@ def _compile(variant: Variant, folder: Path, work: Path) -> tuple[list[Path], di
     kernel_object = work / f"{io.name}_kernels.o"
     assembly = write_object(list(kernels.values()), target, kernel_object)
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-I", str(work)]
-    network = toolchain.compile_object(source, work / f"{io.name}.o", target, flags)
-    assembly += network_assembly(source, work, target, flags)
+    network, text = compile_network(source, work, target, flags)
+    assembly += text
     made = [network, kernel_object]
     cost = cost_report(
         plan,
