@@ -27,6 +27,9 @@ GATED: dict[str, dict[str, object]] = {
     **RECURRENT,
     # One, two and four registers of a table and more; beyond 64 pieces there are no tiles.
     **{f"pieces{p}": {"x": 5, "h": 24, "pieces": p, "steps": 3} for p in (2, 4, 16, 64, 128)},
+    # Depths that are multiplied in parts, with a rest and without, by several vectors and what is left of them.
+    "x420-h48": {"x": 420, "h": 48, "steps": 18},
+    "x613-h64-batch3": {"x": 613, "h": 64, "batch": 3, "steps": 6},
     # Some instruction sets have no exact product of -128 and -128.
     "lowest-weights": {"x": 33, "h": 24, "steps": 3, "lowest": -128},
 }

@@ -1,4 +1,5 @@
-"""Whole models through the public API: the built library returns the integers of the torch module, on every target."""
+"""Whole models through the public API: the built library returns the integers of the torch module, on all kinds of
+targets."""
 
 from __future__ import annotations
 
@@ -43,13 +44,29 @@ def _as_list(result: np.ndarray | tuple[np.ndarray, ...]) -> list[np.ndarray]:
     return [result] if isinstance(result, np.ndarray) else list(result)
 
 
+def _targets(number: int) -> list[str]:
+    """For network `number`: this machine, and in turn one with other kernels in tiles, a microcontroller or C sources.
+
+    Every operator is compared on every target (bitexact/). What is new in a whole model, how calls share memory and
+    states, depends on whether kernels are in tiles and on how a library is called.
+    """
+    tiles = [t for t in TESTED if t != "host" and irnn_tvm.TARGETS[t].kind == "shared"]
+    scalar = [t for t in TESTED if irnn_tvm.TARGETS[t].kind != "shared"]
+    return ["host", tiles[number % len(tiles)], scalar[number % len(scalar)]]
+
+
 def _everywhere() -> list[object]:
     """(network, target); one worker quantizes and exports a network for all its targets."""
     return [
         pytest.param(name, target, marks=pytest.mark.xdist_group(f"models-{name}"), id=f"{name}-{target}")
-        for name in NETWORKS
-        for target in TESTED
+        for number, name in enumerate(NETWORKS)
+        for target in _targets(number)
     ]
+
+
+def test_every_target_has_several_networks() -> None:
+    found = [target for number in range(len(NETWORKS)) for target in _targets(number)]
+    assert all(found.count(target) >= 3 for target in TESTED)
 
 
 @pytest.mark.parametrize(("name", "target"), _everywhere())
