@@ -99,7 +99,7 @@ def _in_parts(product: Product, m: Any, x: Any, sums: Any, planes: Planes, group
     """All vectors with a part of a tile's depth, whose weights stay in the first cache; then the next part. groups: of
     a part; rest: of the last one, if that is shorter."""
     tile, isa, depth = product.tile, product.tile.isa, product.depth
-    whole = (-(-depth // isa.group) - rest) // groups
+    whole = (isa.groups(depth) - rest) // groups
 
     def multiply(name: str, vj: Any, first: Any, number: int) -> None:
         def emit(suffix: str, rows: list[Any], vj: Any) -> None:
@@ -143,7 +143,7 @@ def _in_parts(product: Product, m: Any, x: Any, sums: Any, planes: Planes, group
 def _depth_parts(tile: Tiling, depth: int) -> tuple[int, int] | None:
     """Groups of a part of the depth, and of the last part if it is shorter (else 0); None: one part for all."""
     isa = tile.isa
-    groups, size = -(-depth // isa.group), tile.width * isa.group
+    groups, size = isa.groups(depth), tile.width * isa.group
     most = isa.cached // size
     if groups <= 1.5 * most or most < 2 * isa.unroll:
         return None

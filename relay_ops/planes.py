@@ -29,7 +29,7 @@ class PlaneVectors(Vectors):
     starts: Any
 
     def groups(self, isa: InstructionSet, depth: int) -> tuple[int, int]:
-        return -(-depth // isa.group), 0
+        return isa.groups(depth), 0
 
     def first_sum(self, isa: InstructionSet, name: str, number: int, depth: int) -> FirstSum | None:
         if self.starts is None:

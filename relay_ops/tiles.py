@@ -104,7 +104,7 @@ class Tiling:
         group = self.isa.group
         return (
             self.count * self.blocks,
-            self.corrected + -(-depth // group),
+            self.corrected + self.isa.groups(depth),
             self.block * self.lanes * group,
         )
 

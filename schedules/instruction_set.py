@@ -78,6 +78,12 @@ class InstructionSet(ABC):
         fewest = min(padded.values())
         return next(lanes for lanes in padded if padded[lanes] <= 1.04 * fewest)
 
+    def groups(self, depth: int) -> int:
+        """Groups of weights that rows of `depth` have, with those of zeros. Where activations are in planes, which end
+        with zeros, too, the loop over them unrolls whatever the depth."""
+        groups = -(-depth // self.group)
+        return -(-groups // self.unroll) * self.unroll if self.planes else groups
+
     def for_vectors(self, count: Expr) -> InstructionSet:
         """The set for products of weights with `count` activation vectors at a time, with the same tiles. Where the
         number is not known at build time, there may be several."""
