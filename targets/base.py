@@ -20,6 +20,14 @@ _HOST_SIMD_FLAGS = frozenset(
     | {"amx_tile", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2", "atomics"}
 )
 
+# Flags of what compilers call x86-64-v3 and x86-64-v4: all of it, since a compiler may use all of it. Where `abm` is
+# missing, its lzcnt is no illegal instruction but another one.
+X86_64_V3 = (
+    *("abm", "avx", "avx2", "bmi1", "bmi2", "cx16", "f16c", "fma", "lahf_lm", "movbe"),
+    *("pni", "popcnt", "sse4_1", "sse4_2", "ssse3"),
+)
+X86_64_V4 = (*X86_64_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
+
 # What `native` stands for: the first whose flags this machine has. LLVM is told of them, since it may not know the CPU.
 _HOST_SIMD = (
     ("avx512-vnni", frozenset({"avx512_vnni", "avx512bw", "avx512vl", "avx512dq"})),

@@ -1,6 +1,6 @@
 """64-bit x86 Linux, whatever the CPU has: one library with the kernels of several targets chooses at run time."""
 
-from irnn_tvm.targets.base import Emulator, Target
+from irnn_tvm.targets.base import X86_64_V3, Emulator, Target
 
 TARGET = Target(
     name="x86",
@@ -11,7 +11,7 @@ TARGET = Target(
     zig_flags=("-mcpu=x86_64",),
     emulator=Emulator("pc", "bochs", ("tigerlake",), "bochs"),
     machines=("x86_64", "AMD64"),
-    cpuinfo_flags=("avx2", "bmi1", "bmi2", "f16c", "fma"),
+    cpuinfo_flags=X86_64_V3,
     # The best first.
     variants=("x86-avx512-vnni", "x86-avx512", "x86-avx-vnni", "x86-avx2"),
 )

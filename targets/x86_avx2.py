@@ -1,6 +1,6 @@
 """64-bit x86 Linux with AVX2: Haswell, Zen and later."""
 
-from irnn_tvm.targets.base import Emulator, Target
+from irnn_tvm.targets.base import X86_64_V3, Emulator, Target
 
 TARGET = Target(
     name="x86-avx2",
@@ -11,6 +11,6 @@ TARGET = Target(
     zig_flags=("-mcpu=x86_64_v3",),
     emulator=Emulator("pc", "bochs", ("corei7_haswell_4770",), "bochs"),
     machines=("x86_64", "AMD64"),
-    cpuinfo_flags=("avx2", "bmi1", "bmi2", "f16c", "fma"),
+    cpuinfo_flags=X86_64_V3,
     instruction_set="avx2",
 )

@@ -1,6 +1,6 @@
 """64-bit x86 Linux with AVX-512 but without its VNNI: Skylake-X and the Xeons of its time."""
 
-from irnn_tvm.targets.base import Emulator, Target
+from irnn_tvm.targets.base import X86_64_V4, Emulator, Target
 
 TARGET = Target(
     name="x86-avx512",
@@ -11,9 +11,6 @@ TARGET = Target(
     zig_flags=("-mcpu=x86_64_v4",),
     emulator=Emulator("pc", "bochs", ("corei7_skylake_x",), "bochs"),
     machines=("x86_64", "AMD64"),
-    cpuinfo_flags=(
-        *("avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"),
-        *("bmi1", "bmi2", "f16c", "fma"),
-    ),
+    cpuinfo_flags=X86_64_V4,
     instruction_set="avx512",
 )

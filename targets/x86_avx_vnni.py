@@ -1,6 +1,6 @@
 """64-bit x86 Linux with AVX2 and AVX-VNNI: Alder Lake, Sierra Forest, Zen 5 and later."""
 
-from irnn_tvm.targets.base import Target
+from irnn_tvm.targets.base import X86_64_V3, Target
 
 TARGET = Target(
     name="x86-avx-vnni",
@@ -10,6 +10,6 @@ TARGET = Target(
     zig_target="x86_64-linux-gnu.2.17",
     zig_flags=("-mcpu=x86_64_v3+avxvnni",),
     machines=("x86_64", "AMD64"),
-    cpuinfo_flags=("avx2", "avx_vnni", "bmi1", "bmi2", "f16c", "fma"),
+    cpuinfo_flags=(*X86_64_V3, "avx_vnni"),
     instruction_set="avx-vnni",
 )

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.abi import Interface
 from irnn_tvm.compiler.c_writer import CWriter
+from irnn_tvm.compiler.cpuid import INSTRUCTIONS, LOOK, needs
 from irnn_tvm.compiler.emit import compile_network, functions, kernel_frames
 from irnn_tvm.compiler.header import header, parameters
 from irnn_tvm.compiler.kernels import Kernel, write_object
@@ -29,58 +31,6 @@ from irnn_tvm.compiler.threads import pool_object
 from irnn_tvm.compiler.tvm_entry import tvm_entry
 from irnn_tvm.errors import BuildError
 from irnn_tvm.targets import Target
-
-# What instructions a variant needs, as bits that CPUID_SOURCE finds.
-NEEDS = {
-    "x86-avx512-vnni": ("AVX2", "AVX512", "AVX512_VNNI"),
-    "x86-avx512": ("AVX2", "AVX512"),
-    "x86-avx-vnni": ("AVX2", "AVX_VNNI"),
-    "x86-avx2": ("AVX2",),
-}
-
-CPUID_SOURCE = """
-enum { AVX2 = 1, AVX512 = 2, AVX_VNNI = 4, AVX512_VNNI = 8, KNOWN = 16 };
-
-static void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4]) {
-  __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(subleaf));
-}
-
-/* What the CPU has and the operating system saves when it changes threads. */
-static uint32_t look(void) {
-  uint32_t r[4], low, high, found = KNOWN;
-  cpuid(0, 0, r);
-  if (r[0] < 7) {
-    return found;
-  }
-  cpuid(1, 0, r);
-  /* FMA, MOVBE, XSAVE in use, AVX, F16C */
-  if ((r[2] & 0x38401000u) != 0x38401000u) {
-    return found;
-  }
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  cpuid(7, 0, r);
-  /* BMI1, AVX2, BMI2; registers of SSE and AVX */
-  if ((r[1] & 0x128u) != 0x128u || (low & 0x6u) != 0x6u) {
-    return found;
-  }
-  found |= AVX2;
-  /* F, DQ, CD, BW, VL; masks and wide registers */
-  if ((r[1] & 0xd0030000u) == 0xd0030000u && (low & 0xe0u) == 0xe0u) {
-    found |= AVX512;
-    if ((r[2] & 0x800u) != 0) {
-      found |= AVX512_VNNI;
-    }
-  }
-  cpuid(7, 0, r);
-  if (r[0] >= 1) {
-    cpuid(7, 1, r);
-    if ((r[0] & 0x10u) != 0) {
-      found |= AVX_VNNI;
-    }
-  }
-  return found;
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -138,9 +88,7 @@ def emit_variants(
         files: dict[str, Any] = {"library": library.name, "header": f"{name}.h", "sources": sources}
         files["runner"] = "emulator/runner"
         report = interface_report(io, target, files, stream_reason)
-        report |= _costs(
-            variants, costs, sum(len(blob) for blob in blobs.values()), section_bytes(objects[:1])
-        )
+        report |= _costs(variants, costs, blobs, aliases, section_bytes(objects[:1]))
         build_runner(report, objects, folder, folder / files["runner"], target)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
@@ -184,20 +132,44 @@ def _weights(name: str, variants: Sequence[Variant]) -> tuple[dict[str, bytes], 
 
 
 def _costs(
-    variants: Sequence[Variant], costs: Sequence[dict[str, Any]], weight_bytes: int, choice_bytes: int
+    variants: Sequence[Variant],
+    costs: Sequence[dict[str, Any]],
+    blobs: Mapping[str, bytes],
+    aliases: Mapping[str, str],
+    choice_bytes: int,
 ) -> dict[str, Any]:
-    """What all variants cost together, and under `variants` each by itself. Memory: that of the most expensive one."""
+    """What all variants cost together, and under `variants` each by itself. Memory: that of the most expensive one.
+
+    constants: what is stored, and for which variants; their `weights` say as which of these each is stored.
+    """
     code = choice_bytes + sum(cost["code_bytes"] for cost in costs)
     stacks = [cost["stack_bytes"] for cost in costs if cost["stack_bytes"] is not None]
+    users: dict[str, list[str]] = {symbol: [] for symbol in blobs}
+    for variant, cost in zip(variants, costs, strict=True):
+        for number, weight in enumerate(cost["weights"]):
+            weight["stored_as"] = aliases[f"{variant.io.name}_w{number}"]
+        for symbol in dict.fromkeys(weight["stored_as"] for weight in cost["weights"]):
+            users[symbol].append(variant.target.name)
+    weight_bytes = sum(len(blob) for blob in blobs.values())
     return {
         "weight_bytes": weight_bytes,
         "code_bytes": code,
         "flash_bytes": weight_bytes + code,
         "stack_bytes": max(stacks, default=None),
         "macs_per_step": costs[0]["macs_per_step"],
+        "constants": [
+            {"name": symbol, "bytes": len(blobs[symbol]), "variants": names}
+            for symbol, names in users.items()
+        ],
         "kernels": [kernel for cost in costs for kernel in cost["kernels"]],
         "variants": [
-            {"target": v.target.name, "instruction_set": v.target.simd(), "prefix": v.io.name, **cost}
+            {
+                "target": v.target.name,
+                "instruction_set": v.target.simd(),
+                "cpu_flags": v.target.required_cpu_flags(),
+                "prefix": v.io.name,
+                **cost,
+            }
             for v, cost in zip(variants, costs, strict=True)
         ],
     }
@@ -225,10 +197,11 @@ def choice_source(io: Interface, variants: Sequence[Variant]) -> str:
         f'#include "{io.name}.h"',
         "",
         "#include <stddef.h>",
-        CPUID_SOURCE,
+        INSTRUCTIONS,
+        LOOK,
         "struct variant {",
         "  const char *name;",
-        "  uint32_t needs;",
+        "  uint32_t needs[WORDS];",
         *(f"  int (*{function})({types[function]});" for function in called),
         "};",
         "",
@@ -238,35 +211,42 @@ def choice_source(io: Interface, variants: Sequence[Variant]) -> str:
         "static const struct variant variants[] = {",
     ]
     for v in variants:
-        needs = " | ".join(NEEDS[v.target.name])
+        flags = v.target.required_cpu_flags()
+        masks = ", ".join(f"{mask:#x}u" for mask in needs(flags))
         pointers = ", ".join(f"{v.io.name}_{function}" for function in called)
-        lines.append(f'    {{"{v.target.name}", {needs}, {pointers}}},')
+        lines += [f"    /* {line} */" for line in textwrap.wrap(" ".join(flags), 100)]
+        lines.append(f'    {{"{v.target.name}", {{{masks}}}, {pointers}}},')
     lines += [
         "};",
         f"enum {{ VARIANTS = {len(variants)} }};",
         "",
-        "/* Threads may look at the same time: all of them find the same. */",
-        "static uint32_t features;",
         "static const struct variant *chosen;",
         "",
-        "static int runs(const struct variant *one) {",
-        "  uint32_t found = __atomic_load_n(&features, __ATOMIC_RELAXED);",
-        "  if (found == 0) {",
-        "    found = look();",
-        "    __atomic_store_n(&features, found, __ATOMIC_RELAXED);",
-        "  }",
-        "  return (found & one->needs) == one->needs;",
-        "}",
-        "",
-        "static const struct variant *current(void) {",
-        "  const struct variant *one = __atomic_load_n(&chosen, __ATOMIC_RELAXED);",
-        "  for (int i = 0; one == NULL && i < VARIANTS; ++i) {",
-        "    if (runs(&variants[i])) {",
-        "      one = &variants[i];",
-        "      __atomic_store_n(&chosen, one, __ATOMIC_RELAXED);",
+        "static int runs(const struct variant *one, const uint32_t found[WORDS]) {",
+        "  for (int i = 0; i < WORDS; ++i) {",
+        "    if ((found[i] & one->needs[i]) != one->needs[i]) {",
+        "      return 0;",
         "    }",
         "  }",
-        "  return one;",
+        "  return 1;",
+        "}",
+        "",
+        "/* Threads may come at the same time: all of them find the same. */",
+        "__attribute__((noinline)) static const struct variant *best(void) {",
+        "  uint32_t found[WORDS];",
+        "  look(found);",
+        "  for (int i = 0; i < VARIANTS; ++i) {",
+        "    if (runs(&variants[i], found)) {",
+        "      __atomic_store_n(&chosen, &variants[i], __ATOMIC_RELAXED);",
+        "      return &variants[i];",
+        "    }",
+        "  }",
+        "  return NULL;",
+        "}",
+        "",
+        "static inline const struct variant *current(void) {",
+        "  const struct variant *one = __atomic_load_n(&chosen, __ATOMIC_RELAXED);",
+        "  return one != NULL ? one : best();",
         "}",
         "",
         f"const char *{io.name}_variant(void) {{",
@@ -275,16 +255,18 @@ def choice_source(io: Interface, variants: Sequence[Variant]) -> str:
         "}",
         "",
         f"int {io.name}_choose(const char *name) {{",
+        "  uint32_t found[WORDS];",
         "  if (name == NULL) {",
         "    return IRNN_E_NULL;",
         "  }",
+        "  look(found);",
         "  for (int i = 0; i < VARIANTS; ++i) {",
         "    const char *a = name, *b = variants[i].name;",
         "    while (*a != 0 && *a == *b) {",
         "      ++a;",
         "      ++b;",
         "    }",
-        "    if (*a == *b && runs(&variants[i])) {",
+        "    if (*a == *b && runs(&variants[i], found)) {",
         "      __atomic_store_n(&chosen, &variants[i], __ATOMIC_RELAXED);",
         "      return IRNN_OK;",
         "    }",

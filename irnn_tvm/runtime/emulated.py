@@ -47,7 +47,8 @@ class EmulatedEngine:
     emulated = True
     timeout_s: float = 600.0
 
-    def __init__(self, directory: Path, report: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, report: Mapping[str, Any], reason: str = "") -> None:
+        """reason: why the library does not run here without an emulator."""
         emulator = report["emulator"]
         runner = report["files"].get("runner")
         if not runner or not (directory / runner).is_file():
@@ -62,7 +63,7 @@ class EmulatedEngine:
         self.where = "emulated: " + " ".join([self.program, *self.arguments])
         self.stack_bytes: int | None = None
         self.instructions: int | None = None
-        self._name = report["name"]
+        self._name, self._reason = report["name"], reason
         self._state_bytes = int(report["state_bytes"])
         self._announced = False
 
@@ -85,7 +86,12 @@ class EmulatedEngine:
 
     def command(self, folder: Path, extra: Sequence[str] = ()) -> list[str]:
         """The command line; it is run in `folder`, which holds in.bin and receives out.bin."""
-        program = find_emulator(self.program, self.package, plugins="-plugin" in extra)
+        try:
+            program = find_emulator(self.program, self.package, plugins="-plugin" in extra)
+        except ToolNotFoundError as error:
+            if not self._reason:
+                raise
+            raise ToolNotFoundError(f"{self._name} needs an emulator: {self._reason}. {error}") from None
         if self.kind == "pc":
             return bochs.command(program, folder, self.runner, self.arguments)
         if self.kind == "user":

@@ -167,9 +167,13 @@ class Library:
         if kind == "shared":
             reason = refusal(self.directory / report["files"]["library"], report.get("cpu_flags", ())) or ""
             if not reason and not emulate:
-                return NativeEngine(self.directory / report["files"]["library"], report), None
+                native = NativeEngine(self.directory / report["files"]["library"], report)
+                # A library that looks at the CPU itself knows better than /proc/cpuinfo.
+                if native.variant() != "":
+                    return native, None
+                reason = "this CPU, or its operating system, lacks instructions that all of its kernels need"
         if report["emulator"] is not None:
-            return EmulatedEngine(self.directory, report), None
+            return EmulatedEngine(self.directory, report, reason), None
         return None, reason or f"the target {self.target} has no emulator"
 
     def _check(self) -> None:

@@ -34,14 +34,17 @@ def runnable(directory: str | Path) -> Library:
 def library(lib: Library, steps: int = 32, seconds: float = 1.0) -> dict[str, Any]:
     """Time or instructions per step of a library, over calls of `steps` steps.
 
-    seconds: how long to measure the wall clock. Returns name, target, where, steps and `us_per_step` (median)
-    or `instructions_per_step`, with `instructions_per_call_of_one` too where a library streams.
+    seconds: how long to measure the wall clock. Returns name, target, where, steps, `variant` where the library chooses
+    among kernels, and `us_per_step` (median) or `instructions_per_step`, with `instructions_per_call_of_one` too where
+    a library streams.
     InputError when the library does not accept a sequence of this length, LoadError when it cannot run here.
     """
     if lib.time.minimum == lib.time.maximum:
         steps = lib.time.minimum
     lib.time.check(steps)
     result: dict[str, Any] = {"name": lib.name, "target": lib.target, "where": lib.where, "steps": steps}
+    if lib.variant is not None:
+        result["variant"] = lib.variant
     if not lib.emulated:
         return result | {"us_per_step": _microseconds_per_step(lib, steps, seconds)}
     arrays = example_inputs(lib, steps)
