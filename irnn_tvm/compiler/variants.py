@@ -54,8 +54,7 @@ def emit_variants(
 ) -> None:
     """Writes the library `name` into `folder` (which exists and is empty). variants: the best first."""
     first = variants[0].io
-    if any(v.io.state_bytes != first.state_bytes or v.io.streamable != first.streamable for v in variants):
-        raise BuildError(f"the variants of {target.name} differ in more than their kernels")
+    check_same(target, [v.io for v in variants])
     io = replace(first, name=name, target=target.name, arena_bytes=max(v.io.arena_bytes for v in variants))
     (folder / f"{name}.h").write_text(header(io, choice=True), encoding="utf-8")
     source = folder / f"{name}.c"
@@ -93,6 +92,21 @@ def emit_variants(
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
+def check_same(target: Target, interfaces: Sequence[Interface]) -> None:
+    """BuildError unless callers and states cannot tell these variants of a target from each other."""
+    seen = {
+        (
+            tuple(replace(tensor, stage=0) for tensor in (*io.inputs, *io.outputs)),
+            tuple((s.offset, str(s.initial.dtype), s.initial.shape, s.initial.tobytes()) for s in io.states),
+            (io.state_bytes, io.streamable, io.feedback, io.model_hash, io.threads),
+            (io.fixed_steps, io.min_steps, io.max_steps),
+        )
+        for io in interfaces
+    }
+    if len(seen) != 1:
+        raise BuildError(f"the variants of {target.name} differ in more than their kernels")
+
+
 def _compile(variant: Variant, folder: Path, work: Path) -> tuple[list[Path], dict[str, Any]]:
     """Objects of the network and its kernels, and what they cost."""
     io, target, plan, kernels = variant.io, variant.target, variant.plan, variant.kernels
@@ -113,6 +127,8 @@ def _compile(variant: Variant, folder: Path, work: Path) -> tuple[list[Path], di
         function_sizes(made),
         kernel_frames(assembly, io, kernels),
     )
+    for row in cost["kernels"]:
+        row["variant"] = target.name
     return made, cost
 
 

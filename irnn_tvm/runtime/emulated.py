@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 from irnn_tvm.errors import EmulatorError, LoadError, ToolNotFoundError
 from irnn_tvm.runtime import bochs, protocol
 from irnn_tvm.runtime.protocol import Operation
-from irnn_tvm.runtime.streams import Memory
+from irnn_tvm.runtime.streams import Memory, explained
 
 _log = logging.getLogger("irnn_tvm.runtime")
 
@@ -126,6 +127,7 @@ class EmulatedEngine:
         # The boards' network chips are left unplugged, which QEMU remarks upon.
         lines = [line for line in stderr.splitlines() if "warning: nic" not in line]
         words = " ".join(" ".join(lines).split()) or "no message"
+        words = re.sub(r"(?<=init: )code (-\d)", lambda found: explained(int(found[1])), words)
         return f"{self._name} under {self.program}: {reason} ({words[:2000]})."
 
 

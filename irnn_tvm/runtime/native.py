@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from irnn_tvm.errors import LoadError
 from irnn_tvm.runtime.protocol import Operation
-from irnn_tvm.runtime.streams import Memory
+from irnn_tvm.runtime.streams import Memory, explained
 
 _ELF_MACHINES = {3: "x86", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv"}
 _HERE = {"AMD64": "x86_64", "arm64": "aarch64", "armv7l": "arm", "armv8l": "arm", "i686": "x86"}
@@ -71,7 +71,7 @@ class NativeEngine:
         if not memory.initialized:
             code = self._init(address(memory.state))
             if code != 0:
-                raise LoadError(f"The library's init function failed with code {code}.")
+                raise LoadError(f"The library's init function failed: {explained(code)}.")
             memory.initialized = True
         state, arena = address(memory.state), address(memory.arena)
         for operation in operations:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from irnn_tvm.errors import InputError
+from irnn_tvm.errors import InputError, LoadError
 from irnn_tvm.runtime import shapes
 from irnn_tvm.runtime.protocol import Operation
 from irnn_tvm.runtime.tensors import Tensor, as_array, output_array, sequence_length
@@ -30,6 +30,7 @@ _CODES = {
     -5: "the state was not written by this library's init function",
     -6: "this CPU lacks instructions that the library needs",
 }
+_WRONG_CPU = -6
 
 
 @dataclass
@@ -160,9 +161,15 @@ class Stream:
 
 
 def raise_for_code(code: int, kind: str) -> None:
-    """InputError for a return code other than 0."""
+    """LoadError for the return code of a CPU that the library cannot run on, InputError for others than 0."""
     if code != 0:
-        raise InputError(f"{kind} failed: {_CODES.get(code, 'unknown return code')} (code {code}).")
+        error = LoadError if code == _WRONG_CPU else InputError
+        raise error(f"{kind} failed: {explained(code)}.")
+
+
+def explained(code: int) -> str:
+    """A return code in words."""
+    return f"{_CODES.get(code, 'unknown return code')} (code {code})"
 
 
 def collect_outputs(tensors: Sequence[Tensor], length: int, out: Any, inputs: Sequence[Array]) -> list[Array]:

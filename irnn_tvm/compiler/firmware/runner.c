@@ -43,6 +43,13 @@ static void fail_bounds(const char *kind, const char *what) {
     io_exit(RUNNER_OUT_OF_BOUNDS);
 }
 
+static void fail_init(int32_t code) {
+    const char digit[] = {(char)('0' + -code % 10), '\n', 0}; /* codes are -1 to -9 */
+    io_print("init: code -");
+    io_print(digit);
+    io_exit(RUNNER_INIT_FAILED);
+}
+
 static void check_zones(const buffer_t *buffer, const char *kind) {
     for (size_t i = 0; i < RED_ZONE; ++i) {
         if (buffer->data[-1 - (ptrdiff_t)i] != PATTERN) fail_bounds(kind, "before the start of ");
@@ -105,9 +112,9 @@ int main(int argc, char **argv) {
     io_stack_paint();
     if (has_state) {
         io_read(state.data, state.bytes);
-    } else if (library_init(state.data) != 0) {
-        io_print("init failed\n");
-        io_exit(RUNNER_INIT_FAILED);
+    } else {
+        const int32_t code = library_init(state.data);
+        if (code != 0) fail_init(code);
     }
     check_zones(&state, "the state");
     for (int32_t i = 0; i < operations; ++i) {

@@ -1,4 +1,5 @@
-/* From flat 32-bit code to C in 64-bit mode with SSE, AVX and AVX-512 switched on. The first GiB maps to itself. */
+/* From flat 32-bit code to C in 64-bit mode with SSE, AVX and AVX-512 switched on, as far as the processor has them. The
+   first GiB maps to itself. */
 .section .start, "ax"
 .code32
 .global _start
@@ -14,8 +15,13 @@ claim:
     lgdt gdt_register
     movl $level4, %eax
     movl %eax, %cr3
+    movl $1, %eax
+    cpuid
+    andl $0x4000000, %ecx /* XSAVE: older processors refuse the bit that switches it on */
+    shrl $8, %ecx
     movl %cr4, %eax
-    orl $0x40620, %eax /* PAE, OSFXSR, OSXMMEXCPT, OSXSAVE */
+    orl $0x620, %eax /* PAE, OSFXSR, OSXMMEXCPT */
+    orl %ecx, %eax /* OSXSAVE */
     movl %eax, %cr4
     movl $0xc0000080, %ecx
     rdmsr
@@ -28,6 +34,9 @@ claim:
     ljmp $0x18, $long_mode
 .code64
 long_mode:
+    movq %cr4, %rax
+    testl $0x40000, %eax
+    jz no_xsave
     movl $13, %eax
     xorl %ecx, %ecx
     cpuid
@@ -35,6 +44,7 @@ long_mode:
     xorl %ecx, %ecx
     xorl %edx, %edx
     xsetbv
+no_xsave:
     movq $__stack_top, %rsp
     xorl %ebp, %ebp
     call bare_start
@@ -53,5 +63,11 @@ level4:
     .quad level3 + 3
     .skip 4088
 level3:
-    .quad 0x83 /* one page of 1 GiB */
+    .quad level2 + 3
     .skip 4088
+level2:
+    .set page, 0x83 /* of 2 MiB: older processors have none of 1 GiB */
+    .rept 512
+    .quad page
+    .set page, page + 0x200000
+    .endr
