@@ -69,11 +69,25 @@ def program(tmp_path: Path) -> tuple[Path, np.ndarray]:
     return source, expected
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "host",
+        pytest.param(
+            "x86",
+            marks=pytest.mark.skipif(not irnn_tvm.TARGETS["x86"].runs_natively, reason="not a CPU with AVX2"),
+        ),
+    ],
+)
 def test_program_with_the_shared_library(
-    program: tuple[Path, np.ndarray], library: Libraries, tmp_path: Path, require_tool: Callable[[str], str]
+    target: str,
+    program: tuple[Path, np.ndarray],
+    library: Libraries,
+    tmp_path: Path,
+    require_tool: Callable[[str], str],
 ) -> None:
     source, expected = program
-    folder = library("tagger", "host").directory
+    folder = library("tagger", target).directory
     link = ["-I", folder, "-L", folder, "-ltagger", f"-Wl,-rpath,{folder}"]
     _run([require_tool("gcc"), "-std=c99", *STRICT, source, *link, "-o", tmp_path / "main"])
     assert [int(line) for line in _run([tmp_path / "main"]).split()] == expected.ravel().tolist()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from samples import reference, sample
 
-from irnn_tvm import Library
+from irnn_tvm import TARGETS, Library
 
 Libraries = Callable[[str, str], Library]
 WRONG_ARGUMENTS, E_LENGTH, E_INDEX, E_STATE = -100, -2, -3, -5
@@ -30,8 +30,17 @@ class Module:
         return int(self.module[name](self.state, *tensors))
 
 
-def test_run_and_step(library: Libraries) -> None:
-    module = Module(library("tagger", "host"))
+@pytest.mark.parametrize(
+    "target",
+    [
+        "host",
+        pytest.param(
+            "x86", marks=pytest.mark.skipif(not TARGETS["x86"].runs_natively, reason="not a CPU with AVX2")
+        ),
+    ],
+)
+def test_run_and_step(target: str, library: Libraries) -> None:
+    module = Module(library("tagger", target))
     (ids,) = sample("tagger", 7)
     expected = reference("tagger", (ids,))
     assert module.call("step", module.arena, ids[:1], np.zeros((1, 1, 6), np.int16)) == E_STATE
