@@ -57,11 +57,9 @@ def lower_kernel(func: Any, name: str, target: Any) -> Any:
         s_tir.transform.LoopPartition(),
         tirx.transform.VectorizeLoop(True),
         tirx.transform.StorageRewrite(),
-        s_tir.transform.HoistIfThenElse(),
         tirx.transform.UnrollLoop(),
         s_tir.transform.RenormalizeSplitPattern(),
         tirx.transform.StmtSimplify(),
-        tirx.transform.RemoveNoOp(),
         s_tir.transform.RewriteUnsafeSelect(),
     ]
     if str(target.kind.name) != "c":  # C compilers share subexpressions themselves, and warn of unused ones

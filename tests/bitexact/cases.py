@@ -244,3 +244,38 @@ BUNDLES: dict[str, tuple[Case, ...]] = {
 BUNDLES["attention"] = tuple(case for op, rows in ATTENDING.items() for case in _rows(op, rows))
 BUNDLES["rows"] = tuple(case for op, rows in ROWS.items() for case in _rows(op, rows))
 CASES = tuple(case for cases in BUNDLES.values() for case in cases)
+
+# Recurrent layers on targets that have their kernels in tiles, whose sizes test_tiles.py goes through on every
+# instruction set, or from the same schedules as another target of these: each way through a layer, once.
+FEW = {
+    "lstm": """h1 h5 one-step one-step-reverse two-steps gates8-reverse-batch3 constant-state cell8 all8-h33-batch3
+        all8-one-step""",
+    "gru": """h1 h33 one-step one-step-reverse two-steps gates8-reverse-batch3 constant-state state8 all8-h33-batch3
+        all8-one-step""",
+    "lstm_general": """projection-wider-than-hidden projection-reverse-batch3 peephole-cell8 coupled-all8
+        coupled-peephole-projection clip-cell8 layer-norm-h1 layer-norm-one-step layer-norm-h33-batch3 layer-norm-all8
+        mad-norm-gates8 mad-norm-projection-peephole cell-norm-alone mogrify2-batch3 mogrify-projection
+        mogrify-h1-one-step everything-all8-batch3 everything-constant-state""",
+    "gru_norm": "h33-batch3 one-step all8-batch3 constant-rows constant-state mad-h1 mad-all8-reverse",
+    "rnn": "h1-tanh h33-tanh one-step-relu reverse-relu gates8-tanh constant-state-relu",
+}
+ALL_SIZES = ("host", "cortex-m4", "cortex-m55", "c")
+
+
+def _few(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    def label(case: Case) -> str:
+        return (
+            case.name.removeprefix(f"{case.op}-").removesuffix("-reset-after").removesuffix("-reset-before")
+        )
+
+    return tuple(case for case in cases if label(case) in FEW[case.op].split())
+
+
+FEW_BUNDLES = {f"{name}-few": _few(BUNDLES[name]) for name in ("recurrent", "variants")}
+
+
+def bundles_for(target: str) -> dict[str, tuple[Case, ...]]:
+    """What is built for a target."""
+    if target in ALL_SIZES:
+        return BUNDLES
+    return FEW_BUNDLES | {name: cases for name, cases in BUNDLES.items() if f"{name}-few" not in FEW_BUNDLES}

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 from bundle import VARIANTS, Bundle, Outputs
-from cases import BUNDLES
+from cases import BUNDLES, FEW_BUNDLES
 from tile_cases import TILE_BUNDLES
 
 from irnn_tvm import Library
@@ -16,7 +16,7 @@ from irnn_tvm import Library
 
 @cache
 def _bundle(name: str) -> Bundle:
-    return Bundle((BUNDLES | TILE_BUNDLES)[name])
+    return Bundle((BUNDLES | FEW_BUNDLES | TILE_BUNDLES)[name])
 
 
 @pytest.fixture(scope="session")

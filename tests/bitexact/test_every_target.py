@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from bundle import VARIANTS, Outputs
-from cases import BUNDLES, CASES, Case
+from cases import BUNDLES, CASES, FEW, FEW_BUNDLES, Case, bundles_for
 from disassembly import FLOAT, float_arithmetic, host_float, instructions, undefined_symbols
 from every_target import TESTED
 
@@ -23,7 +23,7 @@ def _parameters() -> list[object]:
     rows: list[object] = []
     for target in TESTED:
         marks = [pytest.mark.emulator] if irnn_tvm.TARGETS[target].emulator else []
-        for bundle, cases in BUNDLES.items():
+        for bundle, cases in bundles_for(target).items():
             for case in cases:
                 rows.append(pytest.param(target, bundle, case, marks=marks, id=f"{target}-{case.name}"))
     return rows
@@ -42,8 +42,10 @@ def test_outputs_are_those_of_torch(
             assert np.array_equal(ours, torchs), f"{where}: {np.count_nonzero(ours != torchs)} differ"
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
-@pytest.mark.parametrize("target", [name for name in TESTED if name != "c"])
+@pytest.mark.parametrize(
+    ("target", "bundle"),
+    [(target, bundle) for target in TESTED if target != "c" for bundle in bundles_for(target)],
+)
 def test_no_operator_needs_floats(
     target: str, bundle: str, library: Callable[[str, str], Library], require_tool: Callable[[str], str]
 ) -> None:
@@ -74,6 +76,16 @@ def test_every_operator_has_cases() -> None:
 
     assert {case.op for case in CASES} == set(OPERATORS)
     assert set(OPERATORS) <= set(ops.__all__)
+    for target in TESTED:
+        assert {case.op for cases in bundles_for(target).values() for case in cases} == set(OPERATORS)
+
+
+def test_the_few_cases_are_cases() -> None:
+    few = [case for cases in FEW_BUNDLES.values() for case in cases]
+    assert {case.op for case in few} == set(FEW)
+    both_kinds_of_gru = len(FEW["gru"].split())
+    assert len(few) == sum(len(names.split()) for names in FEW.values()) + both_kinds_of_gru
+    assert {case.name for case in few} <= {case.name for case in CASES}
 
 
 def test_names_are_unique() -> None:

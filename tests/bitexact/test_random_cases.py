@@ -252,7 +252,7 @@ CASES = st.lists(
 def test_random_cases(target: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     # No shrinking: a failure names its case and prints its settings already.
     @settings(
-        max_examples=6 if target == "host" else 3,
+        max_examples=4 if target == "host" else 3,
         derandomize=True,
         deadline=None,
         phases=[Phase.generate],

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 import irnn_tvm
 import irnn_tvm.nn
 from irnn_tvm import IntegerModel, Library
-from irnn_tvm.compiler.compile_sources import compile_c_library
 from irnn_tvm.errors import InputError
 
 Quantized = Callable[[str], IntegerModel]
+Libraries = Callable[[str, str], Library]
 TARGETS = ["host", "c", "cortex-m4"]
 # Least signal to noise ratio of every float output, in dB, on data that calibration did not see.
 SQNR = {
@@ -31,16 +31,6 @@ SQNR = {
     "cross-attention": 37.0,
     "own-past": 34.0,
 }
-
-
-def _build(
-    model: IntegerModel, target: str, folder: Path, require_tool: Callable[[str], str], **options: int
-) -> Library:
-    emulator = irnn_tvm.TARGETS[target].emulator
-    if emulator is not None:
-        require_tool(emulator.qemu)
-    library = irnn_tvm.build(model, target=target, out=folder / target, **options)
-    return compile_c_library(folder / target) if target == "c" else library
 
 
 def _arrays(tensors: tuple[Tensor, ...]) -> list[np.ndarray]:
@@ -65,17 +55,14 @@ def test_close_to_the_float_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_decoder_attends_step_by_step(
-    target: str, quantized: Quantized, tmp_path: Path, require_tool: Callable[[str], str]
-) -> None:
+def test_a_decoder_attends_step_by_step(target: str, quantized: Quantized, library: Libraries) -> None:
     """Token, hidden state and context go round; the encoder's memory and its lengths stay."""
     model = quantized("attention-decoder")
-    library = _build(model, target, tmp_path, require_tool, batch=2)
     memory, lengths = torch.randn(2, 13, 9), torch.tensor([13, 4])
     start = torch.tensor([1, 2]), torch.zeros(2, 11), torch.zeros(2, 9), memory, lengths
     token, h, context, memory, lengths = model.quantize_inputs(*start)
     ours = _arrays((h, context))
-    stream = library.stream()
+    stream = library("attention-decoder", target).stream()
     for _ in range(7):
         logits, h, context, weights = model(token, h, context, memory, lengths)
         got = stream.step(*_arrays((token,)), *ours, *_arrays((memory, lengths)))
@@ -97,15 +84,12 @@ def _as_input(model: IntegerModel, context: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_memory_grows_beyond_its_capacity(
-    target: str, quantized: Quantized, tmp_path: Path, require_tool: Callable[[str], str]
-) -> None:
+def test_a_memory_grows_beyond_its_capacity(target: str, quantized: Quantized, library: Libraries) -> None:
     """Memory and length that come out go in again, through several rounds of forgetting; 7 rows are kept."""
     model = quantized("own-past")
-    library = _build(model, target, tmp_path, require_tool, batch=2)
     x, memory, length = model.quantize_inputs(torch.zeros(2, 6), torch.zeros(2, 7, 8), torch.zeros(2).long())
     ours = _arrays((memory, length))
-    stream = library.stream()
+    stream = library("own-past", target).stream()
     for t in range(17):
         (x, *_) = model.quantize_inputs(torch.randn(2, 6), torch.zeros(2, 7, 8), torch.zeros(2).long())
         y, memory, length = model(x, memory, length)
@@ -116,27 +100,25 @@ def test_a_memory_grows_beyond_its_capacity(
         assert length.tolist() == [t + 1 if t < 13 else 7 + (t - 13) % 7] * 2
 
 
-def test_steps_over_a_memory_equal_a_run(quantized: Quantized, tmp_path: Path) -> None:
+def test_steps_over_a_memory_equal_a_run(quantized: Quantized, library: Libraries) -> None:
     """Cross attention to a memory without time streams."""
-    model = quantized("cross-attention")
-    library = irnn_tvm.build(model, out=tmp_path / "out")
+    model, built = quantized("cross-attention"), library("cross-attention", "host")
     x, memory = _arrays(model.quantize_inputs(*NETWORKS["cross-attention"].example(1, 12)))
-    whole = library.run(x, memory)
-    stream = library.stream()
+    whole = built.run(x, memory)
+    stream = built.stream()
     steps = [stream.step(np.ascontiguousarray(x[:, t : t + 1]), memory) for t in range(12)]
     assert np.array_equal(np.concatenate(steps, axis=1), whole)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_sequence_without_keys_attends_to_nothing(
-    target: str, quantized: Quantized, tmp_path: Path, require_tool: Callable[[str], str]
+    target: str, quantized: Quantized, library: Libraries
 ) -> None:
     """Length 0: weights and context are the real value 0, whatever the memory holds."""
     model = quantized("attention-decoder")
-    library = _build(model, target, tmp_path, require_tool, batch=1)
-    inputs = (torch.tensor([3]), torch.zeros(1, 11), torch.randn(1, 9), torch.randn(1, 13, 9))
-    integers = model.quantize_inputs(*inputs, torch.zeros(1).long())
-    got = library.run(*_arrays(integers))
+    inputs = (torch.tensor([3, 1]), torch.zeros(2, 11), torch.randn(2, 9), torch.randn(2, 13, 9))
+    integers = model.quantize_inputs(*inputs, torch.zeros(2).long())
+    got = library("attention-decoder", target).run(*_arrays(integers))
     for a, b in zip(got, model(*integers), strict=True):
         assert np.array_equal(a, b.numpy())
     specs = model.output_specs[2:]
@@ -145,38 +127,29 @@ def test_a_sequence_without_keys_attends_to_nothing(
 
 
 @pytest.mark.parametrize(
-    ("name", "length", "batch"),
-    [
-        ("attention-decoder", 14, 2),
-        ("attention-decoder", -1, 2),
-        ("own-past", 14, 1),
-        ("transformer-block", 6, 2),
-    ],
+    ("name", "length"),
+    [("attention-decoder", 14), ("attention-decoder", -1), ("own-past", 14), ("transformer-block", 6)],
 )
 def test_lengths_beyond_the_memory_are_refused(
-    name: str, length: int, batch: int, quantized: Quantized, tmp_path: Path
+    name: str, length: int, quantized: Quantized, library: Libraries, batch_of: Callable[[str], int]
 ) -> None:
     """An error code of the library, for fixed and for run-time numbers of keys; the largest length is accepted."""
-    model = quantized(name)
-    library = irnn_tvm.build(model, out=tmp_path / "out", batch=batch)
-    inputs = _arrays(model.quantize_inputs(*NETWORKS[name].example(batch, 5)))
+    model, built = quantized(name), library(name, "host")
+    inputs = _arrays(model.quantize_inputs(*NETWORKS[name].example(batch_of(name), 5)))
     inputs[-1][:] = max(0, length - 1)
-    library.run(*inputs)
+    built.run(*inputs)
     inputs[-1][-1] = length
     with pytest.raises(InputError, match="an index input is out of range"):
-        library.run(*inputs)
+        built.run(*inputs)
 
 
 @pytest.mark.emulator
-def test_lengths_are_checked_in_firmware(
-    quantized: Quantized, tmp_path: Path, require_tool: Callable[[str], str]
-) -> None:
-    model = quantized("own-past")
-    library = _build(model, "cortex-m4", tmp_path, require_tool)
-    inputs = _arrays(model.quantize_inputs(*NETWORKS["own-past"].example(1, 1)))
+def test_lengths_are_checked_in_firmware(quantized: Quantized, library: Libraries) -> None:
+    model, built = quantized("own-past"), library("own-past", "cortex-m4")
+    inputs = _arrays(model.quantize_inputs(*NETWORKS["own-past"].example(2, 1)))
     inputs[-1][:] = 14
     with pytest.raises(InputError, match="an index input is out of range"):
-        library.run(*inputs)
+        built.run(*inputs)
 
 
 def test_attention_needs_no_scores_in_memory(quantized: Quantized, tmp_path: Path) -> None:

@@ -17,22 +17,11 @@ from irnn_tvm import IntegerModel, Library
 from irnn_tvm.compiler.compile_sources import compile_c_library
 
 Quantized = Callable[[str], IntegerModel]
-BATCHES = {
-    **{
-        "layer-norm-lstm": 2,
-        "mad-norm-gru": 3,
-        "pooled-classifier": 3,
-        "pooled-windows": 2,
-        "normed-stream": 2,
-    },
-    **{"residual": 3, "bigru": 2, "gru-reset-before": 2, "attention-pooling": 2, "transformer-block": 3},
-    **{"variants-bidirectional": 2, "highway": 2, "lstm-projected-states": 3, "rnn-cell": 2},
-    **{"causal-attention": 2, "attention-by-hand": 2, "attention-decoder": 3, "own-past": 2},
-}
+Libraries = Callable[[str, str], Library]
 
 
-def _build(model: object, target: str, folder: Path, batch: int) -> Library:
-    library = irnn_tvm.build(model, target=target, out=folder / target, batch=batch)
+def _build(model: object, target: str, folder: Path) -> Library:
+    library = irnn_tvm.build(model, target=target, out=folder / target)
     return compile_c_library(folder / target) if target == "c" else library
 
 
@@ -44,15 +33,16 @@ def _as_list(result: np.ndarray | tuple[np.ndarray, ...]) -> list[np.ndarray]:
     return [result] if isinstance(result, np.ndarray) else list(result)
 
 
+OTHERS = [name for name in TESTED if name != "host"]
+
+
 def _targets(number: int) -> list[str]:
-    """For network `number`: this machine, and in turn one with other kernels in tiles, a microcontroller or C sources.
+    """For network `number`: this machine, and in turn one of the others.
 
     Every operator is compared on every target (bitexact/). What is new in a whole model, how calls share memory and
     states, depends on whether kernels are in tiles and on how a library is called.
     """
-    tiles = [t for t in TESTED if t != "host" and irnn_tvm.TARGETS[t].kind == "shared"]
-    scalar = [t for t in TESTED if irnn_tvm.TARGETS[t].kind != "shared"]
-    return ["host", tiles[number % len(tiles)], scalar[number % len(scalar)]]
+    return ["host", OTHERS[number % len(OTHERS)]]
 
 
 def _everywhere() -> list[object]:
@@ -74,18 +64,14 @@ def test_library_equals_torch(
     name: str,
     target: str,
     quantized: Quantized,
-    exported: Callable[[str, int], torch.export.ExportedProgram],
-    tmp_path: Path,
-    require_tool: Callable[[str], str],
+    library: Libraries,
+    batch_of: Callable[[str], int],
 ) -> None:
-    emulator = irnn_tvm.TARGETS[target].emulator
-    if emulator is not None:
-        require_tool(emulator.qemu)
-    model, network, batch = quantized(name), NETWORKS[name], BATCHES.get(name, 1)
-    library = _build(exported(name, batch), target, tmp_path, batch)
-    assert library.streamable == network.streams
+    model, network, batch = quantized(name), NETWORKS[name], batch_of(name)
+    built = library(name, target)
+    assert built.streamable == network.streams
     sequences = [model.quantize_inputs(*network.example(batch, steps)) for steps in network.steps]
-    for inputs, got in zip(sequences, library.run_many(tuple(_arrays(s)) for s in sequences), strict=True):
+    for inputs, got in zip(sequences, built.run_many(tuple(_arrays(s)) for s in sequences), strict=True):
         expected = flat(model(*inputs))
         for ours, theirs in zip(_as_list(got), expected, strict=True):
             assert ours.shape == tuple(theirs.shape)
@@ -98,19 +84,21 @@ STREAMING = [
 
 
 @pytest.mark.parametrize("name", STREAMING)
-def test_steps_equal_a_run(name: str, quantized: Quantized, tmp_path: Path) -> None:
+def test_steps_equal_a_run(
+    name: str, quantized: Quantized, library: Libraries, batch_of: Callable[[str], int]
+) -> None:
     """step x T == run(T), also in pieces, also interleaved with another stream; reset starts anew."""
-    model, network, batch = quantized(name), NETWORKS[name], BATCHES.get(name, 1)
-    library = _build(model, "host", tmp_path, batch)
+    model, network, batch = quantized(name), NETWORKS[name], batch_of(name)
+    built = library(name, "host")
     axis, steps = network.time_axis, 12
     (x,) = _arrays(model.quantize_inputs(*network.example(batch, steps)))
     (other,) = _arrays(model.quantize_inputs(*network.example(batch, steps)))
-    whole, whole_other = _as_list(library.run(x))[0], _as_list(library.run(other))[0]
+    whole, whole_other = _as_list(built.run(x))[0], _as_list(built.run(other))[0]
 
     def at(array: np.ndarray, start: int, stop: int) -> np.ndarray:
         return np.ascontiguousarray(np.take(array, range(start, stop), axis=axis))
 
-    one, two = library.stream(), library.stream()
+    one, two = built.stream(), built.stream()
     pieces, pieces_other = [], []
     for t in range(steps):
         pieces.append(_as_list(one.step(at(x, t, t + 1)))[0])
@@ -122,12 +110,11 @@ def test_steps_equal_a_run(name: str, quantized: Quantized, tmp_path: Path) -> N
     assert np.array_equal(np.concatenate(parts, axis=axis), whole)
 
 
-def test_a_decoder_carries_its_state_explicitly(quantized: Quantized, tmp_path: Path) -> None:
+def test_a_decoder_carries_its_state_explicitly(quantized: Quantized, library: Libraries) -> None:
     """The state that comes out goes in again; torch and the library walk the same way."""
     model = quantized("gru-decoder")
-    library = _build(model, "host", tmp_path, 1)
     token, state = model.quantize_inputs(torch.tensor([[3]]), torch.zeros(1, 1, 16))
-    stream, ours = library.stream(), state.numpy()
+    stream, ours = library("gru-decoder", "host").stream(), state.numpy()
     for _ in range(15):
         logits, state = model(token, state)
         got, ours = stream.step(token.to(torch.int32).numpy(), ours)
@@ -136,14 +123,13 @@ def test_a_decoder_carries_its_state_explicitly(quantized: Quantized, tmp_path: 
         token = logits.argmax(dim=-1, keepdim=True)
 
 
-def test_long_sequences_need_no_more_memory(quantized: Quantized, tmp_path: Path) -> None:
-    model = quantized("stacked-lstm")
-    library = _build(model, "host", tmp_path, 1)
-    inputs = model.quantize_inputs(torch.randn(3000, 1, 11))
-    assert np.array_equal(_as_list(library.run(*_arrays(inputs)))[0], model(*inputs).numpy())
-    # A few steps of everything, on a target that works on a few steps together; the inputs alone are 33,000 bytes.
-    assert library.report["arena_bytes"] < 6000
-    assert _build(model, "cortex-m4", tmp_path, 1).report["arena_bytes"] < 1000
+def test_long_sequences_need_no_more_memory(quantized: Quantized, library: Libraries) -> None:
+    model, built = quantized("stacked-lstm"), library("stacked-lstm", "host")
+    inputs = model.quantize_inputs(torch.randn(1000, 1, 11))
+    assert np.array_equal(_as_list(built.run(*_arrays(inputs)))[0], model(*inputs).numpy())
+    # A few steps of everything, on a target that works on a few steps together; the inputs alone are 11,000 bytes.
+    assert built.report["arena_bytes"] < 6000
+    assert library("stacked-lstm", "cortex-m4").report["arena_bytes"] < 1000
 
 
 def test_int8_everywhere(tmp_path: Path) -> None:
@@ -153,6 +139,6 @@ def test_int8_everywhere(tmp_path: Path) -> None:
     model = irnn_tvm.quantize(network.make().eval(), batches, irnn_tvm.QuantConfig.int8())
     inputs = model.quantize_inputs(*network.example(1, 20))
     for target in ("host", "c"):
-        library = _build(model, target, tmp_path, 1)
+        library = _build(model, target, tmp_path)
         assert {t.dtype for t in (*library.inputs, *library.outputs)} == {np.dtype("int8")}
         assert np.array_equal(_as_list(library.run(*_arrays(inputs)))[0], model(*inputs).numpy())

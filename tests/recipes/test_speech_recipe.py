@@ -123,9 +123,9 @@ def test_attention_from_float_to_libraries(tmp_path: Path) -> None:
     assert (tmp_path / "rows.jsonl").read_text() == before
 
     model, _ = job.train_float(tmp_path / "work/float", True, silent)
-    libraries = job.build(job.integer(model, QAT, tmp_path / "work", say=silent))
+    integer = job.integer(model, QAT, tmp_path / "work", say=silent)
+    libraries, decoder = job.build(integer), integer.decoder
     _agree(libraries, evaluation_batches(job.corpus.test, job.network)[0])
-    decoder = job.integer(model, QAT, tmp_path / "work", say=silent).decoder
     memory = libraries.remember(evaluation_batches(job.corpus.test, job.network)[0].features.numpy()[0])
     assert 0 < memory.lengths[0] <= memory.keys.shape[1]
     rng = np.random.default_rng(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -29,6 +31,32 @@ def shared_twin(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.Q
     """The same, made once per process for tests that only look at it."""
     torch.manual_seed(3)
     return train_twin(name, config, steps)
+
+
+@cache
+def shared_integers(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.IntegerModel:
+    """What `shared_twin` converts to."""
+    return irnn_tvm.convert(shared_twin(name, config, steps).eval())
+
+
+@contextmanager
+def training_without_dropout(twin: irnn_tvm.QatModel) -> Iterator[None]:
+    """Training mode inside; afterwards the twin is as it was, so that others can look at it, too."""
+    dropping = [
+        (module, name) for module in twin.modules() for name in ("p", "dropout") if hasattr(module, name)
+    ]
+    rates = [getattr(module, name) for module, name in dropping]
+    state = {key: value.clone() for key, value in twin.state_dict().items()}
+    try:
+        for module, name in dropping:
+            setattr(module, name, 0.0)
+        twin.train()
+        yield
+    finally:
+        for (module, name), rate in zip(dropping, rates, strict=True):
+            setattr(module, name, rate)
+        twin.load_state_dict(state)
+        twin.eval()
 
 
 def train_twin(name: str, config: irnn_tvm.QatConfig, steps: int) -> irnn_tvm.QatModel:
