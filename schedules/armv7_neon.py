@@ -1,4 +1,5 @@
-"""NEON of 32-bit ARM: vmull, vmlal and vpadal as in neon.py; tables by vtbl, with 8 bytes of indices at a time."""
+"""NEON of 32-bit ARM: vmull, vmlal and vpadal as in neon.py, by a routine (armv7_dot.py) where blocks are as wide as it
+wants them; tables by vtbl, with 8 bytes of indices at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Sequence
 
 from tvm.tirx.script import builder as T
 
+from . import armv7_dot
 from .instruction_set import Expr, intrinsic
 from .neon import Neon
 
@@ -13,10 +15,22 @@ from .neon import Neon
 class Armv7Neon(Neon):
     name = "armv7-neon"
     vectors = 1
-    alone = 4
+    alone = armv7_dot.ROWS
+    routine_registers = armv7_dot.ROWS
     unroll = 4
     most_pieces = 32
     levels = True
+
+    def call_routine(
+        self, sums: Expr, weights: Expr, activations: Expr, groups: Expr, start: Expr | None
+    ) -> Expr:
+        arguments = (sums, weights, activations, groups)
+        if start is None:
+            return T.call_extern("int32", armv7_dot.FROM_0, *arguments)
+        return T.call_extern("int32", armv7_dot.FROM_START, *arguments, start)
+
+    def assembly(self) -> dict[str, str]:
+        return {name: armv7_dot.assembly(name) for name in (armv7_dot.FROM_START, armv7_dot.FROM_0)}
 
     def add_pairs(self, total: Expr, products: Expr) -> Expr:
         return intrinsic("int32x4", "llvm.arm.neon.vpadals.v4i32.v8i16", total, products)

@@ -37,6 +37,7 @@ class InstructionSet(ABC):
     - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
     - offset: what `load_activations` adds to activations; with the weights lie the sums that take it away again.
     - negatives: whether sums start with what `sum_negatives` makes of the activations.
+    - routine_registers: of weights that a call of `call_routine` multiplies with one vector; 0: there is no routine.
     - planes: of activations, as `planes_of` makes them; 0: products take activations as they are. cached: bytes of
       a tile's weights that are to stay in the first cache while one vector after another is multiplied; 0: do not care.
     """
@@ -59,6 +60,7 @@ class InstructionSet(ABC):
     most_pieces: int = 64
     offset: int = 0
     negatives: bool = False
+    routine_registers: int = 0
     planes: int = 0
     cached: int = 0
 
@@ -146,6 +148,18 @@ class InstructionSet(ABC):
     @abstractmethod
     def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
         """A register of sums plus the products of a register of weights with activations, as `dot` adds them up."""
+
+    def call_routine(
+        self, sums: Expr, weights: Expr, activations: Expr, groups: Expr, start: Expr | None
+    ) -> Expr:
+        """A call that makes the sums, as `gather` gives them, of `routine_registers` registers of weights with some
+        groups of one vector, at least one. Others: addresses of the first of them, with weights of nothing else between
+        those of two groups; start: what `load_start` would load (None: 0)."""
+        raise NotImplementedError(f"{self.name} has no routine")
+
+    def assembly(self) -> dict[str, str]:
+        """Symbols that such calls may need, and the assembly text that defines each."""
+        return {}
 
     def sum_negatives(self, x: Any, index: Sequence[Expr], depth: int, scratch: Any) -> Expr:
         """What sums start with where `negatives` says so, int32: the sum of |x| over the negative ones of `depth`

@@ -22,6 +22,8 @@ _HALF_FLOATS = re.compile(r"^\t\.section\t\.text\.tvm\.fp16\.conv.*?(?=^\t\.sect
 _ELEMENTS = re.compile(
     r"^(\s+)(?=.*%[xyz]mm(?:1[6-9]|2\d|3[01])\b)(vp(?:extr|insr)[bwdq]\s.*\()", re.MULTILINE
 )
+# Instruction sets may have routines (`InstructionSet.assembly`).
+_CALLED = re.compile(r"\b(irnn_\w+)")
 _EXTERN = re.compile(r"#ifdef __cplusplus\nextern \"C\"\n#endif\n")
 _PARAMETER = re.compile(r"(int(?:8|16|32|64)_t\*?) (\w+)")
 
@@ -114,10 +116,20 @@ def write_object(kernels: list[Kernel], target: Target, path: Path) -> str:
     assembly = _HALF_FLOATS.sub("", str(llvm_module(kernels, target).inspect_source("s")))
     if target.emulator is not None and target.emulator.kind == "pc":
         assembly = _ELEMENTS.sub(r"\1{disp32} \2", assembly)
+    called = set(_CALLED.findall(assembly))
+    assembly += "".join(text for symbol, text in _routines(target).items() if symbol in called)
     source = path.with_suffix(".s")
     source.write_text(assembly, encoding="utf-8")
     toolchain.compile_object(source, path, target)
     return assembly
+
+
+def _routines(target: Target) -> dict[str, str]:
+    """What the target's instruction set has in assembly."""
+    from irnn_tvm.schedules.instruction_sets import INSTRUCTION_SETS
+
+    name = target.simd()
+    return {} if name is None else INSTRUCTION_SETS[name].assembly()
 
 
 def c_source(kernel: Kernel) -> str:

@@ -125,10 +125,10 @@ def test_a_decoder_carries_its_state_explicitly(quantized: Quantized, library: L
 
 def test_long_sequences_need_no_more_memory(quantized: Quantized, library: Libraries) -> None:
     model, built = quantized("stacked-lstm"), library("stacked-lstm", "host")
-    inputs = model.quantize_inputs(torch.randn(1000, 1, 11))
+    inputs = model.quantize_inputs(torch.randn(3000, 1, 11))
     assert np.array_equal(_as_list(built.run(*_arrays(inputs)))[0], model(*inputs).numpy())
-    # A few steps of everything, on a target that works on a few steps together; the inputs alone are 11,000 bytes.
-    assert built.report["arena_bytes"] < 6000
+    # A few steps of everything, on a target that works on a few steps together; the inputs alone are 33,000 bytes.
+    assert built.report["arena_bytes"] < 12_000
     assert library("stacked-lstm", "cortex-m4").report["arena_bytes"] < 1000
 
 
