@@ -47,7 +47,7 @@ def _text(symbol: str, lines: list[str]) -> str:
 
 def assembly(symbol: str) -> str:
     """void irnn_dot_8x16(int32_t sums[8], const int8_t weights[groups][8][16], const int8_t x[groups][16], int32_t
-    groups, const int32_t start[8][4]): sums of products and of what they start with, which is in four parts; groups >= 1.
+    groups, const int32_t start[8][4]): sums of products and of what they start with, in four parts; groups >= 1.
     irnn_dot_8x16_from_0 starts with 0 and has no last parameter."""
     once, all_sums = _group(), [f"q{8 + row}" for row in range(ROWS)]
     if symbol == FROM_START:

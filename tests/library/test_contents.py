@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import irnn_tvm
 from irnn_tvm import Library
+from irnn_tvm.compiler.report import function_sizes
 
 Libraries = Callable[[str, str], Library]
 COMPILED = [name for name in TESTED if name != "c"]
@@ -78,6 +79,13 @@ def test_exports_are_the_interface(target: str, library: Libraries) -> None:
 @pytest.mark.parametrize("target", ARCHIVES)
 def test_visible_names_of_an_archive_carry_the_model_s_name(target: str, library: Libraries) -> None:
     assert all(name.startswith("tagger_") for name in exported_symbols(binary(library("tagger", target))))
+
+
+def test_32_bit_neon_multiplies_by_its_routines(library: Libraries) -> None:
+    """Layers of this size have blocks of 8 rows: what starts with a bias, and what the state adds to it."""
+    sizes = function_sizes([binary(library("tagger", "armv7"))])
+    assert {"irnn_dot_8x16", "irnn_dot_8x16_from_0"} <= set(sizes)
+    assert not [name for name in exported_symbols(binary(library("tagger", "armv7"))) if "irnn_dot" in name]
 
 
 @pytest.mark.parametrize("target", COMPILED)

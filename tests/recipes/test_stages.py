@@ -52,7 +52,7 @@ def test_rows_are_those_of_the_built_library(work: Path) -> None:
             library_accuracy(library, job().data_set.test), abs=1e-4
         )
         (row,) = results.find(stage=variant.stage)
-        # Not less than the float parameters: kernels in tiles pad so small a layer. test_matrices_are_int8.py has others.
+        # Not less than the float parameters: kernels in tiles pad so small a layer (test_matrices_are_int8.py).
         assert row.size_bytes == library.report["weight_bytes"]
         x = job().data_set.test.inputs[0][None]
         (spec,) = library.inputs
