@@ -20,8 +20,9 @@ from typing import Any
 
 from code_size import code_size
 from latency import environment
+from layers import build, integer_model
 from performance_tables import code_size_table, footprint_table
-from workloads import WORKLOADS, Workload, build, integer_model
+from workloads import WORKLOADS, Workload
 
 from irnn_tvm import TARGETS, Library
 from irnn_tvm.compiler import toolchain

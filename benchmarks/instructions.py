@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workloads import WORKLOADS, build, integer_model
+from layers import build, integer_model
+from workloads import WORKLOADS
 
 import irnn_tvm
 from irnn_tvm.examples.training.results import commit

@@ -42,12 +42,12 @@ PREPARE: dict[str, Callable[[Workload, int, int], Inference]] = {
     torch_eager.NAME: torch_eager.prepare,
     torch_eager.NAME_PLAIN: torch_eager.prepare_without_onednn,
     torch_dynamic.NAME: torch_dynamic.prepare,
-    onnx_runtime.NAME: onnx_runtime.prepare,
-    onnx_runtime.NAME_INT8: onnx_runtime.prepare_int8,
+    onnx_runtime.F32.name: onnx_runtime.F32.prepare,
+    onnx_runtime.INT8.name: onnx_runtime.INT8.prepare,
     openvino_runtime.NAME: openvino_runtime.prepare,
-    litert.NAME_HYBRID: litert.prepare_hybrid,
-    litert.NAME_INT8: litert.prepare_int8,
-    ncnn_int8.NAME: ncnn_int8.prepare,
+    litert.HYBRID.name: litert.HYBRID.prepare,
+    litert.INT8.name: litert.INT8.prepare,
+    ncnn_int8.INT8.name: ncnn_int8.INT8.prepare,
 }
 RUNTIMES = (ours.NAME, ours.NAME_PYTHON, *PREPARE)
 PACKAGES = ("torch", "onnxruntime", "openvino", "ai-edge-litert", "ncnn")

@@ -77,8 +77,8 @@ def g2p_job(folder: Path) -> Job:
 
 def g2p_session(encoder: g2p.Encoder, decoder: g2p.Decoder, quantized: bool) -> Answers:
     """The loop of g2p.predict over two ONNX graphs."""
-    reader = onnx_runtime.session(onnx_models.encoder(encoder), quantized)
-    writer = onnx_runtime.session(onnx_models.decoder(decoder), quantized)
+    reader = onnx_runtime.of_model(onnx_models.encoder(encoder), quantized)
+    writer = onnx_runtime.of_model(onnx_models.decoder(decoder), quantized)
 
     def pronounce(word: str) -> list[int]:
         (hidden,) = reader.run(None, {"ids": np.array(g2p.encode_word(word), np.int64)[:, None]})
@@ -188,7 +188,7 @@ def torch_features(network: textgenrnn.Features, streaming: bool) -> Callable[[n
 def session_features(
     network: textgenrnn.Features, quantized: bool, streaming: bool
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
-    session = onnx_runtime.session(onnx_models.features(network, states=streaming), quantized)
+    session = onnx_runtime.of_model(onnx_models.features(network, states=streaming), quantized)
     states = [entry.name for entry in session.get_inputs()[1:]]
     zeros = np.zeros((1, 1, textgenrnn.HIDDEN), np.float32)
 
@@ -210,7 +210,7 @@ def session_features(
 def with_onnx_runtime(make: Callable[[bool], Any]) -> dict[str, Any]:
     """What `make(quantized)` makes, by the runtime's name; nothing where packages are missing."""
     try:
-        return {onnx_runtime.NAME: make(False), onnx_runtime.NAME_INT8: make(True)}
+        return {onnx_runtime.F32.name: make(False), onnx_runtime.INT8.name: make(True)}
     except ImportError as error:
         print(f"no onnxruntime: {error.name} is not installed", file=sys.stderr)
         return {}

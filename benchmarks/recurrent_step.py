@@ -15,8 +15,9 @@ from statistics import median
 from typing import Any
 
 import torch
+from layers import CELLS
 from torch import nn
-from workloads import CELLS, Workload
+from workloads import Workload
 
 import irnn_tvm
 from irnn_tvm.examples.training.results import commit

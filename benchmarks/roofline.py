@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from layers import build, integer_model
 from roofline_section import add, count_table, time_table
-from workloads import WORKLOADS, build, integer_model
+from workloads import WORKLOADS
 
 from irnn_tvm.examples.training.results import commit
 from irnn_tvm.profiling import profile

@@ -7,8 +7,10 @@ of a stream: it goes on from the state that the call before it left. All others 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,25 @@ class Inference:
     x: Array
     run: Callable[[], Any]
     output: Callable[[Any], Array]
+
+
+@dataclass(frozen=True)
+class FilePeer:
+    """A runtime that reads a model from files, which may be written elsewhere: `write` needs PyTorch, `load` the
+    runtime and NumPy. Both take a workload, time steps, sequences and a folder."""
+
+    name: str
+    write: Callable[[Workload, int, int, Path], None]
+    load: Callable[[Workload, int, int, Path], Inference]
+
+    def prepare(self, workload: Workload, steps: int, batch: int) -> Inference:
+        """See the module."""
+        with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
+            try:
+                self.write(workload, steps, batch, Path(folder))
+                return self.load(workload, steps, batch, Path(folder))
+            except ImportError as error:
+                raise Unsupported(f"{error.name} is not installed") from error
 
 
 def example(steps: int, batch: int, width: int) -> Array:

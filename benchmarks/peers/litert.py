@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from workloads import Workload
 
-from peers import Inference, Unsupported, example, only_plain, tflite_rnn
-
-NAME_HYBRID, NAME_INT8 = "litert hybrid int8", "litert int8"
+from peers import FilePeer, Inference, Unsupported, example, only_plain
 
 
-def prepare_hybrid(workload: Workload, steps: int, batch: int) -> Inference:
-    return _prepare(workload, steps, batch, integers=False)
+def write(workload: Workload, steps: int, batch: int, folder: Path, integers: bool = False) -> None:
+    from peers import tflite_rnn
 
-
-def prepare_int8(workload: Workload, steps: int, batch: int) -> Inference:
-    if workload.cell != "lstm":
-        raise Unsupported("it has no integer kernel for a GRU")
-    return _prepare(workload, steps, batch, integers=True)
-
-
-def _prepare(workload: Workload, steps: int, batch: int, integers: bool) -> Inference:
     only_plain(workload)
-    try:
-        if workload.cell == "gru":
-            return _gru(workload, steps, batch)
+    if workload.cell == "gru" and integers:
+        raise Unsupported("it has no integer kernel for a GRU")
+    if workload.cell == "gru" and workload.bidirectional:
+        raise Unsupported("bidirectional GRU layers are not written for it")
+    if workload.cell == "gru":
+        model = tflite_rnn.gru_step(workload, batch)
+    else:
         ranges = tflite_rnn.calibrate(workload) if integers else None
-        running = interpreter(tflite_rnn.lstm(workload, steps, batch, ranges))
-    except ImportError as error:
-        raise Unsupported(f"{error.name} is not installed") from error
+        model = tflite_rnn.lstm(workload, steps, batch, ranges)
+    (folder / "model.tflite").write_bytes(model)
+
+
+def load(workload: Workload, steps: int, batch: int, folder: Path) -> Inference:
+    running = interpreter((folder / "model.tflite").read_bytes())
+    if workload.cell == "gru":
+        return _gru(running, workload, steps, batch)
     x = np.ascontiguousarray(example(steps, batch, workload.hidden).transpose(1, 0, 2))
     source, target = running.get_input_details()[0]["index"], running.get_output_details()[0]["index"]
     streams = workload.streams(steps)
@@ -46,11 +47,8 @@ def _prepare(workload: Workload, steps: int, batch: int, integers: bool) -> Infe
     return Inference(x.transpose(1, 0, 2), run, lambda y: y.transpose(1, 0, 2))
 
 
-def _gru(workload: Workload, steps: int, batch: int) -> Inference:
+def _gru(running: Any, workload: Workload, steps: int, batch: int) -> Inference:
     """Step by step from here: faster than one graph of all steps, where every product has a copy of the weights."""
-    if workload.bidirectional:
-        raise Unsupported("bidirectional GRU layers are not written for it")
-    running = interpreter(tflite_rnn.gru_step(workload, batch))
     source, *states = (entry["index"] for entry in running.get_input_details())
     targets = [entry["index"] for entry in running.get_output_details()]
     x = np.ascontiguousarray(example(steps, batch, workload.hidden).transpose(1, 0, 2))
@@ -82,3 +80,7 @@ def interpreter(model: bytes) -> Any:
     made = Interpreter(model_content=model, num_threads=1)
     made.allocate_tensors()
     return made
+
+
+HYBRID = FilePeer("litert hybrid int8", write, load)
+INT8 = FilePeer("litert int8", partial(write, integers=True), load)

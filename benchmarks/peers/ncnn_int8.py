@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from workloads import Workload
 
-from peers import Inference, Unsupported, example, only_plain
+from peers import FilePeer, Inference, Unsupported, example, only_plain
 
-NAME = "ncnn int8"
 INT8_TAG = 0x000D4B38  # in front of int8 weights in a model file
 # ncnn orders gates i, f, o, g and r, u, n; PyTorch i, f, g, o and r, z, n.
 GATES = {"lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
@@ -21,23 +19,23 @@ GATES = {"lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 STATES = {"lstm": ("h", "c"), "gru": ("h",)}
 
 
-def prepare(workload: Workload, steps: int, batch: int) -> Inference:
+def write(workload: Workload, steps: int, batch: int, folder: Path) -> None:
     only_plain(workload)
-    try:
-        import ncnn
-    except ImportError as error:
-        raise Unsupported(f"{error.name} is not installed") from error
     if batch != 1:
         raise Unsupported("its layers have no batch")
+    (folder / "model.param").write_text(graph(workload, workload.streams(steps)), encoding="ascii")
+    (folder / "model.bin").write_bytes(model(workload))
+
+
+def load(workload: Workload, steps: int, batch: int, folder: Path) -> Inference:
+    import ncnn
+
+    del batch
     streams = workload.streams(steps)
     net = ncnn.Net()
     net.opt.num_threads = 1
-    with tempfile.TemporaryDirectory(prefix="irnn-bench-") as folder:
-        parameters, weights = Path(folder) / "model.param", Path(folder) / "model.bin"
-        parameters.write_text(graph(workload, streams), encoding="ascii")
-        weights.write_bytes(model(workload))
-        if net.load_param(str(parameters)) or net.load_model(str(weights)):
-            raise Unsupported("ncnn refused the model")
+    if net.load_param(str(folder / "model.param")) or net.load_model(str(folder / "model.bin")):
+        raise Unsupported("ncnn refused the model")
     x = example(steps, 1, workload.hidden)
     mat = ncnn.Mat(x[0])  # on the array's own memory
     if not streams:
@@ -121,3 +119,6 @@ def _int8(weights: np.ndarray, scales: np.ndarray) -> bytes:
 
 def _float(values: np.ndarray) -> bytes:
     return struct.pack("<I", 0) + values.astype("<f4").tobytes()
+
+
+INT8 = FilePeer("ncnn int8", write, load)

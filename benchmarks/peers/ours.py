@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from workloads import Workload, build, integer_model
+from layers import build, integer_model
+from workloads import Workload
 
 from irnn_tvm import Library
 from irnn_tvm.compiler import toolchain

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from code_size import code_size
 from disassembly import sections
+from layers import build, integer_model
 from performance_tables import code_size_table, footprint_table
-from workloads import Workload, build, integer_model
+from workloads import Workload
 
 from irnn_tvm import Library
 from irnn_tvm.errors import InputError

@@ -1,0 +1,32 @@
+"""Runs inferences of a peer inside an emulated machine, for ../peer_instructions.py, which has written its files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from workloads import WORKLOADS
+
+from peers import FilePeer, litert, ncnn_int8, onnx_runtime
+
+PEERS: dict[str, FilePeer] = {
+    peer.name: peer
+    for peer in (onnx_runtime.F32, onnx_runtime.INT8_ARM, litert.HYBRID, litert.INT8, ncnn_int8.INT8)
+}
+WARM_UP = 3
+
+
+def main(name: str, workload: str, steps: str, folder: str, calls: str) -> None:
+    inference = PEERS[name].load(WORKLOADS[workload], int(steps), 1, Path(folder))
+    for _ in range(WARM_UP + int(calls)):
+        y = inference.run()
+    # Somebody should look at the result; and a wrong one is no figure.
+    output = inference.output(y)
+    assert output.shape[1] == int(steps), output.shape
+    assert abs(output).max() > 0
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
