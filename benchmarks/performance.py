@@ -24,6 +24,7 @@ from performance_tables import (
     footprint_table,
     latency_table,
     models_table,
+    peers_count_table,
     streams_table,
 )
 from roofline_section import roofline_section
@@ -69,7 +70,9 @@ def write(path: Path, text: str) -> None:
 def page(rows: list[Row]) -> str:
     """docs/performance.md."""
     layers = [row for row in rows if kind(row) == LAYER]
-    counted = [row for row in layers if "instructions" in row]
+    all_counted = [row for row in layers if "instructions" in row]
+    counted = [row for row in all_counted if row["runtime"] in OURS]
+    peers = [row for row in all_counted if row["runtime"] not in OURS]
     sizes = [row for row in rows if kind(row) == CODE_SIZE]
     lines = [
         "# Performance",
@@ -93,6 +96,11 @@ def page(rows: list[Row]) -> str:
         *batch_table(counted),
         "",
     ]
+    for target in dict.fromkeys(row["target"] for row in peers):
+        lines += counted_peers(
+            target,
+            *([r for r in of if r["target"] == target and r.get("batch", 1) == 1] for of in (counted, peers)),
+        )
     timed = [row for row in rows if "cpu" in row]
     for cpu, instruction_set in dict.fromkeys((row["cpu"], row["instruction_set"]) for row in timed):
         here = [r for r in timed if (r["cpu"], r["instruction_set"]) == (cpu, instruction_set)]
@@ -109,6 +117,19 @@ def page(rows: list[Row]) -> str:
         ]
     lines += roofline_section()
     return "\n".join([*lines, (HERE / "performance_notes.md").read_text(encoding="utf-8")])
+
+
+def counted_peers(target: str, ours: list[Row], peers: list[Row]) -> list[str]:
+    """What other runtimes take of the emulator that a target of ours is for."""
+    return [
+        f"Instructions of other runtimes beside those of `{target}`, under {peers[0]['emulator']}. They are called",
+        "from Python, which is in their counts (some ten thousand per inference), and ours through the C interface.",
+        f"Streams keep their states. `python benchmarks/peer_instructions.py --target {target}`;",
+        f"{versions(peers)}; commits {commits(peers)}.",
+        "",
+        *peers_count_table(ours, peers),
+        "",
+    ]
 
 
 def machine(name: str, rows: list[Row]) -> list[str]:

@@ -73,6 +73,23 @@ def count_table(rows: list[Row]) -> list[str]:
     return lines
 
 
+def peers_count_table(ours: list[Row], peers: list[Row]) -> list[str]:
+    """Instructions of all runtimes for one target, and ours as a share of the fewest of the others."""
+    names = list(dict.fromkeys(row["runtime"] for row in peers))
+    value = {(row["workload"], row["T"], row["runtime"]): row["instructions"] for row in [*ours, *peers]}
+    lines = [
+        f"| layer | T | {' | '.join([OURS[0], *names])} | {OURS[0]} / fewest of the others |",
+        "|---" * (len(names) + 4) + "|",
+    ]
+    for name, steps in cells(peers):
+        mine, *others = (value.get((name, steps, runtime)) for runtime in [OURS[0], *names])
+        known = [count for count in others if count is not None]
+        ratio = "" if mine is None else f"{mine / min(known):.2f}"
+        shown = " | ".join("" if count is None else f"{count:,}" for count in (mine, *others))
+        lines.append(f"| {name} | {steps} | {shown} | {ratio} |")
+    return lines
+
+
 def batch_table(rows: list[Row]) -> list[str]:
     """Instructions per stream by batch, for what was counted with several."""
     several = {(row["workload"], row["T"], row["target"]) for row in rows if row.get("batch", 1) > 1}

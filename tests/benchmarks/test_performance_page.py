@@ -97,6 +97,18 @@ def test_models_are_compared_with_ours() -> None:
     ]
 
 
+def test_counts_of_others_are_beside_ours() -> None:
+    """On the same target, with the fewest of them as the measure; and not among the targets."""
+    peers = [
+        COUNT | {"runtime": name, "instructions": n, "emulator": "qemu -cpu it", "versions": {"fast": "1"}}
+        for name, n in (("fast", 246912), ("slow", 999999))
+    ]
+    whole = performance.page([COUNT, *peers, peers[0] | {"target": "arm-a53", "instructions": 7}])
+    assert "| lstm-256 | 1 | 123,456 | 246,912 | 999,999 | 0.50 |" in whole
+    assert "| lstm-256 | 1 |  | 7 |  |" in whole
+    assert "| lstm-256 | 1 | 123,456 | 0.200 |\n" in whole
+
+
 def test_every_kind_of_row_has_a_section() -> None:
     everything = [*LAYERS, COUNT, MODEL, FOOTPRINT, SIZE]
     whole = performance.page(everything)
