@@ -1,4 +1,4 @@
-# make setup | test | smoke | demo | lint | format | clean. Every target sets up first, which costs nothing when it is done.
+# make setup | test | test-exhaustive | smoke | demo | lint | format | clean. Every target sets up first, which costs nothing when it is done.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -12,14 +12,15 @@ export IRNN_TVM_CACHE ?= $(CURDIR)/$(CACHE)/examples
 FOLDERS := relay_ops schedules targets tuning_logs examples
 SOURCES := irnn_tvm $(FOLDERS) tests benchmarks
 
-.PHONY: help setup test smoke demo demo-textgenrnn lint format typecheck clean
+.PHONY: help setup test test-exhaustive smoke demo demo-textgenrnn lint format typecheck clean
 
 help:
 	@echo "make setup      .venv with pinned packages, and the system tools (QEMU, LLVM, gcc)"
 	@echo "make demo       real words through the pretrained model, integer-only, on the host and on an emulated Cortex-M7"
 	@echo "make demo-textgenrnn   a pretrained character LSTM, streaming, on the host and on emulated AArch64"
 	@echo "make smoke      the shortest way through every stage, under a minute"
-	@echo "make test       all tests"
+	@echo "make test       the tests: everything once, on every target"
+	@echo "make test-exhaustive   every operator case on every target, which takes longer; CI runs both"
 	@echo "make lint       ruff and mypy;   make format   ruff's fixes"
 	@echo "make clean      removes caches and build outputs (not .venv)"
 
@@ -31,6 +32,9 @@ $(STAMP): pyproject.toml constraints.txt .ci/setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-exhaustive: setup
+	$(BIN)/python -m pytest -m exhaustive
 
 smoke: setup
 	$(BIN)/python -m pytest -m smoke

@@ -2,8 +2,9 @@
 
 Python packages for AArch64 run in a Python for AArch64 from Debian's packages, both of which are fetched (about 100 MB,
 into the user's cache) without touching the system: needs apt-get, dpkg-deb, pip and qemu-user. Counts are differences
-between 2n and n inferences in processes of their own, so that start-up cancels out; what Python does to call a runtime
-is a part of them, some ten thousand instructions. Prints one JSON object per line with --json, else a table.
+between 2n and n inferences in processes of their own, so that start-up cancels out. What a call takes, in Python and in
+the runtime, is a part of them: `lstm-4` shows how much. Outputs are compared with PyTorch's. Prints one JSON object per
+line with --json, else a table.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peers import FilePeer, Unsupported
-from peers.emulated_peer import PEERS
-from workloads import WORKLOADS, Workload
+import numpy as np
+import torch
+from peers import FilePeer, Unsupported, example
+from peers.emulated_peer import PEERS, WARM_UP
+from workloads import CALL, WORKLOADS, Workload
 
 from irnn_tvm.errors import EmulatorError
 from irnn_tvm.examples.training.results import commit
@@ -64,6 +67,7 @@ CORES = {
     "arm": Core("cortex-a76", "0xd0b", " atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"),
     "arm-a53": Core("cortex-a53", "0xd03", ""),
 }
+MOST_NOISE = 0.01  # energy
 LENGTHS = {1: 20, 100: 2}  # inferences to count
 
 
@@ -164,19 +168,32 @@ def instructions(peer: FilePeer, workload: Workload, steps: int, core: Core, roo
             done = subprocess.run(command, capture_output=True, text=True, env=environment)
             if done.returncode:
                 raise EmulatorError(f"{peer.name} failed under QEMU: {done.stderr.strip()}")
+            compare(peer.name, workload, steps, WARM_UP + number, np.load(folder / "output.npy"))
 
         once, twice = (count(lambda o, n=n: start(o, n)) for n in (calls, 2 * calls))
         return (twice - once) / calls
 
 
+def compare(name: str, workload: Workload, steps: int, calls: int, output: np.ndarray) -> None:
+    """EmulatorError for outputs that are not those of the float layer, but for 8-bit weights and activations."""
+    x = example(steps, 1, workload.hidden)
+    if workload.streams(steps):  # the same step again and again
+        x = np.repeat(x, calls, axis=1)
+    with torch.inference_mode():
+        expected = workload.network()(torch.from_numpy(x)).numpy()[:, -steps:]
+    noise = float(np.square(output - expected).sum() / np.square(expected).sum())
+    if not noise < MOST_NOISE:
+        raise EmulatorError(f"{name} computes something else than PyTorch: {noise:.2g} of it is noise.")
+
+
 def rows(
-    names: Sequence[str], targets: Sequence[str], lengths: Sequence[int], wanted: Sequence[str]
+    workloads: Sequence[Workload], targets: Sequence[str], lengths: Sequence[int], wanted: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     root = system_root()
-    for name in names:
-        workload = WORKLOADS[name]
+    for workload in workloads:
+        name = workload.name
         for target in targets:
-            for steps in lengths:
+            for steps in lengths if workload != CALL else [1]:
                 for runtime in wanted:
                     try:
                         found = instructions(
@@ -209,9 +226,9 @@ def main() -> None:
     parser.add_argument("--runtime", action="append", choices=list(PEERS), help="default: all")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     arguments = parser.parse_args()
-    names = arguments.workload or list(WORKLOADS)
+    workloads = [CALL, *(WORKLOADS[name] for name in arguments.workload or WORKLOADS)]
     lengths, targets = arguments.steps or list(LENGTHS), arguments.target or ["arm"]
-    for row in rows(names, targets, lengths, arguments.runtime or list(PEERS)):
+    for row in rows(workloads, targets, lengths, arguments.runtime or list(PEERS)):
         if arguments.json:
             print(json.dumps(row), flush=True)
         else:

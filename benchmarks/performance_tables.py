@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workloads import WORKLOADS
+from workloads import CALL, WORKLOADS
 
 OURS = ("irnn_tvm", "irnn_tvm.runtime")
 Row = dict[str, Any]
@@ -74,17 +74,19 @@ def count_table(rows: list[Row]) -> list[str]:
 
 
 def peers_count_table(ours: list[Row], peers: list[Row]) -> list[str]:
-    """Instructions of all runtimes for one target, and ours as a share of the fewest of the others."""
+    """Instructions of all runtimes for one target, and ours as a share of the fewest of the others, single steps without
+    what a call takes there."""
     names = list(dict.fromkeys(row["runtime"] for row in peers))
     value = {(row["workload"], row["T"], row["runtime"]): row["instructions"] for row in [*ours, *peers]}
     lines = [
         f"| layer | T | {' | '.join([OURS[0], *names])} | {OURS[0]} / fewest of the others |",
         "|---" * (len(names) + 4) + "|",
     ]
-    for name, steps in cells(peers):
+    for name, steps in [(CALL.name, 1), *cells(peers)]:
         mine, *others = (value.get((name, steps, runtime)) for runtime in [OURS[0], *names])
-        known = [count for count in others if count is not None]
-        ratio = "" if mine is None else f"{mine / min(known):.2f}"
+        calls = [value.get((CALL.name, 1, runtime), 0) if steps == 1 else 0 for runtime in names]
+        known = [count - call for count, call in zip(others, calls, strict=True) if count is not None]
+        ratio = "" if mine is None or not known else f"{mine / min(known):.2f}"
         shown = " | ".join("" if count is None else f"{count:,}" for count in (mine, *others))
         lines.append(f"| {name} | {steps} | {shown} | {ratio} |")
     return lines

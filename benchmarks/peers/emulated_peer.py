@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from workloads import WORKLOADS
+import numpy as np
+from workloads import CALL, WORKLOADS
 
 from peers import FilePeer, litert, ncnn_int8, onnx_runtime
 
@@ -19,13 +20,12 @@ WARM_UP = 3
 
 
 def main(name: str, workload: str, steps: str, folder: str, calls: str) -> None:
-    inference = PEERS[name].load(WORKLOADS[workload], int(steps), 1, Path(folder))
+    """Writes what the last call returned: output.npy."""
+    where = Path(folder)
+    inference = PEERS[name].load({**WORKLOADS, CALL.name: CALL}[workload], int(steps), 1, where)
     for _ in range(WARM_UP + int(calls)):
         y = inference.run()
-    # Somebody should look at the result; and a wrong one is no figure.
-    output = inference.output(y)
-    assert output.shape[1] == int(steps), output.shape
-    assert abs(output).max() > 0
+    np.save(where / "output.npy", inference.output(y))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def load(workload: Workload, steps: int, batch: int, folder: Path) -> Inference:
 
     else:
         names = [f"{state}{layer}" for layer in range(workload.layers) for state in STATES[workload.cell]]
-        states = {name: ncnn.Mat(np.zeros((1, workload.hidden), np.float32)).clone() for name in names}
+        zeros = np.zeros((1, workload.hidden), np.float32)  # which no Mat keeps alive
+        states = {name: ncnn.Mat(zeros).clone() for name in names}
 
         def run() -> Any:
             with net.create_extractor() as extractor:

@@ -259,23 +259,39 @@ FEW = {
     "gru_norm": "h33-batch3 one-step all8-batch3 constant-rows constant-state mad-h1 mad-all8-reverse",
     "rnn": "h1-tanh h33-tanh one-step-relu reverse-relu gates8-tanh constant-state-relu",
 }
+# What `make test` builds for a target: layers in their most entangled forms, and every eighth of the other cases.
+ESSENTIAL = {
+    "lstm": "h5 one-step-reverse all8-h33-batch3",
+    "gru": "h33 one-step all8-h33-batch3",
+    "lstm_general": "peephole-cell8 layer-norm-h33-batch3 mogrify-projection everything-all8-batch3",
+    "gru_norm": "h33-batch3 mad-all8-reverse",
+    "rnn": "h33-tanh reverse-relu",
+}
 ALL_SIZES = ("host", "cortex-m4", "cortex-m55", "c")
 
 
-def _few(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+def _chosen(cases: tuple[Case, ...], names: Mapping[str, str]) -> tuple[Case, ...]:
     def label(case: Case) -> str:
         return (
             case.name.removeprefix(f"{case.op}-").removesuffix("-reset-after").removesuffix("-reset-before")
         )
 
-    return tuple(case for case in cases if label(case) in FEW[case.op].split())
+    return tuple(case for case in cases if case.op in names and label(case) in names[case.op].split())
 
 
-FEW_BUNDLES = {f"{name}-few": _few(BUNDLES[name]) for name in ("recurrent", "variants")}
+def _sample() -> tuple[Case, ...]:
+    layers = _chosen(CASES, ESSENTIAL)
+    operators = dict.fromkeys(case.op for case in CASES if case.op not in ESSENTIAL)
+    others = (case for op in operators for case in [c for c in CASES if c.op == op][::8])
+    return (*layers, *others)
+
+
+FEW_BUNDLES = {f"{name}-few": _chosen(BUNDLES[name], FEW) for name in ("recurrent", "variants")}
+SAMPLE = {"sample": _sample()}
 
 
 def bundles_for(target: str) -> dict[str, tuple[Case, ...]]:
-    """What is built for a target."""
+    """What is built for a target in all, bundles by name."""
     if target in ALL_SIZES:
         return BUNDLES
     return FEW_BUNDLES | {name: cases for name, cases in BUNDLES.items() if f"{name}-few" not in FEW_BUNDLES}

@@ -8,15 +8,15 @@ from functools import cache
 import pytest
 import torch
 from bundle import VARIANTS, Bundle, Outputs
-from cases import BUNDLES, FEW_BUNDLES
-from tile_cases import TILE_BUNDLES
+from cases import BUNDLES, FEW_BUNDLES, SAMPLE
+from tile_cases import TILE_BUNDLES, TILE_SAMPLE
 
 from irnn_tvm import Library
 
 
 @cache
 def _bundle(name: str) -> Bundle:
-    return Bundle((BUNDLES | FEW_BUNDLES | TILE_BUNDLES)[name])
+    return Bundle((BUNDLES | FEW_BUNDLES | SAMPLE | TILE_BUNDLES | TILE_SAMPLE)[name])
 
 
 @pytest.fixture(scope="session")

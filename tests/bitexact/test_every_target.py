@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from bundle import VARIANTS, Outputs
-from cases import BUNDLES, CASES, FEW, FEW_BUNDLES, Case, bundles_for
+from cases import BUNDLES, CASES, ESSENTIAL, FEW, FEW_BUNDLES, SAMPLE, Case, bundles_for
 from disassembly import FLOAT, float_arithmetic, host_float, instructions, undefined_symbols
 from every_target import TESTED
 
@@ -19,41 +19,50 @@ Reference = Callable[[str], Outputs]
 
 
 def _parameters() -> list[object]:
-    """(target, bundle, case), those of one build next to each other."""
+    """(target, bundle): everything on this machine and a sample on each of the others, and exhaustively the rest."""
     rows: list[object] = []
     for target in TESTED:
-        marks = [pytest.mark.emulator] if irnn_tvm.TARGETS[target].emulator else []
-        for bundle, cases in bundles_for(target).items():
-            for case in cases:
-                rows.append(pytest.param(target, bundle, case, marks=marks, id=f"{target}-{case.name}"))
+        emulated = [pytest.mark.emulator] if irnn_tvm.TARGETS[target].emulator else []
+        if target != "host":
+            rows += [pytest.param(target, bundle, marks=emulated) for bundle in SAMPLE]
+        rest = [] if target == "host" else [pytest.mark.exhaustive]
+        rows += [pytest.param(target, bundle, marks=emulated + rest) for bundle in bundles_for(target)]
     return rows
 
 
-@pytest.mark.parametrize(("target", "bundle", "case"), _parameters())
-def test_outputs_are_those_of_torch(
-    target: str, bundle: str, case: Case, reference: Reference, outputs: Callable[[str, str], Outputs]
+@pytest.mark.parametrize(("target", "bundle"), _parameters())
+def test_outputs_are_those_of_torch_without_floats(
+    target: str,
+    bundle: str,
+    reference: Reference,
+    outputs: Callable[[str, str], Outputs],
+    library: Callable[[str, str], Library],
+    require_tool: Callable[[str], str],
 ) -> None:
+    """One test for both, so that a library is built once."""
     got, expected = outputs(bundle, target), reference(bundle)
-    for variant in VARIANTS:
-        pairs = zip(got[variant][case.name], expected[variant][case.name], strict=True)
-        for number, (ours, torchs) in enumerate(pairs):
-            where = f"{variant} inputs, output {number}"
-            assert (ours.dtype, ours.shape) == (torchs.dtype, torchs.shape), where
-            assert np.array_equal(ours, torchs), f"{where}: {np.count_nonzero(ours != torchs)} differ"
-
-
-@pytest.mark.parametrize(
-    ("target", "bundle"),
-    [(target, bundle) for target in TESTED if target != "c" for bundle in bundles_for(target)],
-)
-def test_no_operator_needs_floats(
-    target: str, bundle: str, library: Callable[[str, str], Library], require_tool: Callable[[str], str]
-) -> None:
+    assert list(got) == list(expected) == list(VARIANTS)
+    wrong = [
+        f"{case}, {variant} inputs, output {number}: {_difference(ours, torchs)}"
+        for variant in VARIANTS
+        for case, results in expected[variant].items()
+        for number, (ours, torchs) in enumerate(zip(got[variant][case], results, strict=True))
+        if ours.dtype != torchs.dtype or not np.array_equal(ours, torchs)
+    ]
+    assert wrong == []
+    if target == "c":  # built by whatever compiler there is
+        return
     built = library(bundle, target)
     file = built.directory / built.report["files"]["library"]
     code = instructions(file, target, require_tool("llvm-objdump"))
     assert float_arithmetic(code, FLOAT.get(target, host_float(platform.machine()))) == []
     assert all(name.startswith(("mem", "__aeabi_mem", "__aeabi_l")) for name in undefined_symbols(file))
+
+
+def _difference(ours: np.ndarray, torchs: np.ndarray) -> str:
+    if (ours.dtype, ours.shape) != (torchs.dtype, torchs.shape):
+        return f"{ours.dtype}{ours.shape} instead of {torchs.dtype}{torchs.shape}"
+    return f"{np.count_nonzero(ours != torchs)} differ"
 
 
 # Their outputs are saturated or constant on purpose.
@@ -76,16 +85,20 @@ def test_every_operator_has_cases() -> None:
 
     assert {case.op for case in CASES} == set(OPERATORS)
     assert set(OPERATORS) <= set(ops.__all__)
+    assert {case.op for case in SAMPLE["sample"]} == set(OPERATORS)
     for target in TESTED:
         assert {case.op for cases in bundles_for(target).values() for case in cases} == set(OPERATORS)
 
 
-def test_the_few_cases_are_cases() -> None:
-    few = [case for cases in FEW_BUNDLES.values() for case in cases]
-    assert {case.op for case in few} == set(FEW)
-    both_kinds_of_gru = len(FEW["gru"].split())
-    assert len(few) == sum(len(names.split()) for names in FEW.values()) + both_kinds_of_gru
-    assert {case.name for case in few} <= {case.name for case in CASES}
+@pytest.mark.parametrize(
+    ("chosen", "names"), [([c for b in FEW_BUNDLES.values() for c in b], FEW), (SAMPLE["sample"], ESSENTIAL)]
+)
+def test_chosen_cases_are_cases(chosen: list[Case], names: dict[str, str]) -> None:
+    layers = [case for case in chosen if case.op in names]
+    assert {case.op for case in layers} == set(names)
+    both_kinds_of_gru = len(names["gru"].split())
+    assert len(layers) == sum(len(labels.split()) for labels in names.values()) + both_kinds_of_gru
+    assert {case.name for case in chosen} <= {case.name for case in CASES}
 
 
 def test_names_are_unique() -> None:

@@ -248,11 +248,14 @@ CASES = st.lists(
 )
 
 
-@pytest.mark.parametrize("target", ["host", "c"])
-def test_random_cases(target: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize(
+    ("target", "examples"),
+    [("host", 2), *(pytest.param(target, 4, marks=pytest.mark.exhaustive) for target in ("host", "c"))],
+)
+def test_random_cases(target: str, examples: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     # No shrinking: a failure names its case and prints its settings already.
     @settings(
-        max_examples=4 if target == "host" else 3,
+        max_examples=examples,
         derandomize=True,
         deadline=None,
         phases=[Phase.generate],

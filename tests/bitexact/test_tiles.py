@@ -9,7 +9,7 @@ import pytest
 from bundle import VARIANTS, Outputs
 from every_target import runnable
 from parameters import arguments
-from tile_cases import TILE_BUNDLES, TILES
+from tile_cases import SAMPLE, TILE_BUNDLES, TILE_SAMPLE, TILES
 
 import irnn_tvm
 from irnn_tvm import Library
@@ -17,7 +17,7 @@ from irnn_tvm.schedules.instruction_sets import INSTRUCTION_SETS
 
 # One target for each instruction set: `host` is in no need of the one that it takes.
 TILED = list({simd: name for name, t in reversed(irnn_tvm.TARGETS.items()) if (simd := t.simd())}.values())
-
+CASES = TILE_BUNDLES | TILE_SAMPLE
 
 # Other formulas in lanes, with the same products. These sets have lanes of their own; others inherit them.
 VARIANT_LAYERS = ("tiles-lstm-general", "tiles-gru-before", "tiles-gru-norm")
@@ -25,16 +25,22 @@ OWN_LANES = ("avx2", "avx512", "neon-dotprod", "armv7-neon")
 
 
 def _parameters() -> list[object]:
+    """(target, bundle): a sample for every instruction set, and exhaustively the rest."""
+    rows = [(name, bundle, []) for name in TILED for bundle in TILE_SAMPLE]
+    rows += [
+        (name, bundle, [pytest.mark.exhaustive])
+        for name in TILED
+        for bundle in TILE_BUNDLES
+        if bundle not in VARIANT_LAYERS or irnn_tvm.TARGETS[name].simd() in OWN_LANES
+    ]
     return [
         pytest.param(
             name,
             bundle,
-            marks=[pytest.mark.emulator] if runnable(name).emulator else [],
+            marks=[pytest.mark.emulator, *marks] if runnable(name).emulator else marks,
             id=f"{name}-{bundle}",
         )
-        for name in TILED
-        for bundle in TILE_BUNDLES
-        if bundle not in VARIANT_LAYERS or irnn_tvm.TARGETS[name].simd() in OWN_LANES
+        for name, bundle, marks in rows
     ]
 
 
@@ -51,7 +57,7 @@ def test_tiles_compute_what_torch_does(
     wrong = [
         f"{case.name}, {variant} inputs, output {number}"
         for variant in VARIANTS
-        for case in TILE_BUNDLES[bundle]
+        for case in CASES[bundle]
         for number, (ours, torchs) in enumerate(
             zip(got[variant][case.name], expected[variant][case.name], strict=True)
         )
@@ -61,11 +67,11 @@ def test_tiles_compute_what_torch_does(
     rules = [kernel["schedule"] for kernel in library(bundle, target).report["kernels"]]
     # Too many pieces (which armv7 has with 64), too long ones, and weights too low for NEON without dot products.
     exceptions = 0
-    if bundle not in ("tiles-rnn", "tiles-linear"):
+    if bundle not in ("tiles-rnn", "tiles-linear", *TILE_SAMPLE):
         name = irnn_tvm.TARGETS[target].simd()
         exceptions = {"neon": 3, "armv7-neon": 4}.get(name, 2)
     assert rules.count("dot_rows") == exceptions
-    assert rules.count("tiles") >= len(TILE_BUNDLES[bundle]) - exceptions
+    assert rules.count("tiles") >= len(CASES[bundle]) - exceptions
 
 
 def test_there_is_something_to_test() -> None:
@@ -73,6 +79,8 @@ def test_there_is_something_to_test() -> None:
     assert len(TILED) == len(INSTRUCTION_SETS)
     layers = {"lstm", "lstm-general", "gru", "gru-before", "gru-norm", "rnn", "linear"}
     assert set(TILE_BUNDLES) == {f"tiles-{layer}" for layer in layers}
+    assert [case.name for case in TILE_SAMPLE["tiles-sample"]] == [c.name for c in TILES if c.name in SAMPLE]
+    assert len(TILE_SAMPLE["tiles-sample"]) == len(SAMPLE)
 
 
 def test_some_sums_need_64_bits() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -46,7 +47,7 @@ def training_without_dropout(twin: irnn_tvm.QatModel) -> Iterator[None]:
         (module, name) for module in twin.modules() for name in ("p", "dropout") if hasattr(module, name)
     ]
     rates = [getattr(module, name) for module, name in dropping]
-    state = {key: value.clone() for key, value in twin.state_dict().items()}
+    state = copy.deepcopy(twin.state_dict())
     try:
         for module, name in dropping:
             setattr(module, name, 0.0)
