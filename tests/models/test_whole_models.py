@@ -46,11 +46,16 @@ def _targets(number: int) -> list[str]:
 
 
 def _everywhere() -> list[object]:
-    """(network, target); one worker quantizes and exports a network for all its targets."""
+    """(network, target): in turns on this machine and on the other one of its targets, and exhaustively on both."""
     return [
-        pytest.param(name, target, marks=pytest.mark.xdist_group(f"models-{name}"), id=f"{name}-{target}")
+        pytest.param(
+            name,
+            target,
+            marks=[] if number % 2 == place else [pytest.mark.exhaustive],
+            id=f"{name}-{target}",
+        )
         for number, name in enumerate(NETWORKS)
-        for target in _targets(number)
+        for place, target in enumerate(_targets(number))
     ]
 
 

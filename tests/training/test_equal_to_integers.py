@@ -18,13 +18,15 @@ WIDTHS = {
     "wide": irnn_tvm.QuantConfig(pwl_pieces=8),
     "int8": irnn_tvm.QuantConfig.int8(pwl_pieces=8),
 }
+# Every network is trained for each of them.
+EVERY_WIDTH = pytest.mark.parametrize("width", ["wide", pytest.param("int8", marks=pytest.mark.exhaustive)])
 
 
 def _config(width: str, ranges: str = "observed") -> irnn_tvm.QatConfig:
     return irnn_tvm.QatConfig(WIDTHS[width], observe_steps=2, freeze_step=4, ranges=ranges)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@EVERY_WIDTH
 @pytest.mark.parametrize("name", TRAINABLES)
 def test_evaluation_is_the_integer_model(name: str, width: str) -> None:
     """While ranges are observed and after they are frozen, == after scaling; widths differ in tables and rescaling, for
@@ -40,7 +42,7 @@ def test_evaluation_is_the_integer_model(name: str, width: str) -> None:
                 assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@EVERY_WIDTH
 @pytest.mark.parametrize("name", TRAINABLES)
 def test_training_rounds_as_the_integers_do(name: str, width: str) -> None:
     """float32 cannot tell some ties apart, and a flipped hidden bit is carried on; apart from these they agree."""
