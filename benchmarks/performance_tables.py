@@ -74,8 +74,8 @@ def count_table(rows: list[Row]) -> list[str]:
 
 
 def peers_count_table(ours: list[Row], peers: list[Row]) -> list[str]:
-    """Instructions of all runtimes for one target, and ours as a share of the fewest of the others, of whose single steps
-    what a call takes is subtracted."""
+    """Instructions of all runtimes for one target, and ours as a share of the fewest of the others. Of their single
+    steps, what a call takes is subtracted for that."""
     names = list(dict.fromkeys(row["runtime"] for row in peers))
     value = {(row["workload"], row["T"], row["runtime"]): row["instructions"] for row in [*ours, *peers]}
     lines = [
