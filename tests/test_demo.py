@@ -39,17 +39,18 @@ def fetch_or_skip(*packages: download.Package) -> None:
 
 def test_words_to_phonemes_on_the_host() -> None:
     fetch_or_skip(g2p.PACKAGE, words.PACKAGE)
-    result = CliRunner().invoke(app, ["demo", "--json", "--words", "2000", "--host-only"])
+    result = CliRunner().invoke(app, ["demo", "--json", "--words", "1000", "--host-only"])
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert set(figures) >= DEMO_KEYS
-    assert figures["words"] == 2000
+    assert figures["words"] == 1000
     assert figures["exact_match"] >= 0.99
     assert figures["weights_ratio"] >= 3.9
     assert figures["m7_identical"] is None
 
 
 @pytest.mark.emulator
+@pytest.mark.exhaustive
 def test_words_to_phonemes_on_a_cortex_m7(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
     require_tool("qemu-system-arm")
     fetch_or_skip(g2p.PACKAGE, words.PACKAGE)
@@ -74,6 +75,7 @@ def test_firmware_refuses_libraries_that_do_not_fit() -> None:
 
 
 @pytest.mark.emulator
+@pytest.mark.exhaustive
 def test_textgenrnn_streams(require_tool: Callable[[str], str]) -> None:
     require_tool("qemu-aarch64")
     fetch_or_skip(textgenrnn.PACKAGE)

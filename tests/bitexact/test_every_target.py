@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from bundle import VARIANTS, Outputs
-from cases import BUNDLES, CASES, ESSENTIAL, FEW, FEW_BUNDLES, SAMPLE, Case, bundles_for
+from cases import BUNDLES, CASES, ESSENTIAL, FEW, FEW_BUNDLES, FEW_AND_OTHERS, SAMPLE, Case, bundles_for
 from disassembly import FLOAT, float_arithmetic, host_float, instructions, undefined_symbols
 from every_target import TESTED
 
@@ -22,11 +22,20 @@ def _parameters() -> list[object]:
     """(target, bundle): everything on this machine and a sample on each of the others, and exhaustively the rest."""
     rows: list[object] = []
     for target in TESTED:
+        if target == "host":
+            rows += [pytest.param(target, bundle) for bundle in FEW_AND_OTHERS]
+            rows += [
+                pytest.param(target, bundle, marks=pytest.mark.exhaustive)
+                for bundle in BUNDLES
+                if bundle not in FEW_AND_OTHERS
+            ]
+            continue
         emulated = [pytest.mark.emulator] if irnn_tvm.TARGETS[target].emulator else []
-        if target != "host":
-            rows += [pytest.param(target, bundle, marks=emulated) for bundle in SAMPLE]
-        rest = [] if target == "host" else [pytest.mark.exhaustive]
-        rows += [pytest.param(target, bundle, marks=emulated + rest) for bundle in bundles_for(target)]
+        rows += [pytest.param(target, bundle, marks=emulated) for bundle in SAMPLE]
+        rows += [
+            pytest.param(target, bundle, marks=[*emulated, pytest.mark.exhaustive])
+            for bundle in bundles_for(target)
+        ]
     return rows
 
 

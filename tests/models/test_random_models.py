@@ -78,7 +78,7 @@ def stacks(draw: Any) -> tuple[Stack, int]:
 )
 # Every example quantizes and compiles, so shrinking would take longer than reading the first failure.
 @settings(
-    max_examples=8,
+    max_examples=3,
     derandomize=True,
     deadline=None,
     database=None,

@@ -88,7 +88,13 @@ STREAMING = [
 ]
 
 
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.exhaustive] if number % 2 else [])
+        for number, name in enumerate(STREAMING)
+    ],
+)
 def test_steps_equal_a_run(
     name: str, quantized: Quantized, library: Libraries, batch_of: Callable[[str], int]
 ) -> None:

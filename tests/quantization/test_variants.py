@@ -56,7 +56,13 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], float, float]] = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.exhaustive] if number % 3 else [])
+        for number, name in enumerate(LAYERS)
+    ],
+)
 def test_unseen_sequences(name: str) -> None:
     make, wide, narrow = LAYERS[name]
     model = make() if name.startswith("rnn") else trained_like(make())

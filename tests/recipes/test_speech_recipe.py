@@ -110,6 +110,7 @@ def test_ctc_from_float_to_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_attention_from_float_to_libraries(tmp_path: Path) -> None:
     job = AttentionJob(speech_samples.data(train=60), SETTINGS, "attention-nl", 0)
     results = Results(tmp_path / "rows.jsonl")
