@@ -3,8 +3,8 @@
 Python packages for AArch64 run in a Python for AArch64 from Debian's packages, both of which are fetched (about 100 MB,
 into the user's cache) without touching the system: needs apt-get, dpkg-deb, pip and qemu-user. Counts are differences
 between 2n and n inferences in processes of their own, so that start-up cancels out. What a call takes, in Python and in
-the runtime, is a part of them: `lstm-4` shows how much. Outputs are compared with PyTorch's. Prints one JSON object per
-line with --json, else a table.
+the runtime, is a part of them: the same layers of 4 units show how much. Outputs are compared with PyTorch's. Prints one
+JSON object per line with --json, else a table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from peers import FilePeer, Unsupported, example
 from peers.emulated_peer import PEERS, WARM_UP
-from workloads import CALL, WORKLOADS, Workload
+from workloads import CALLS, WORKLOADS, Workload
 
 from irnn_tvm.errors import EmulatorError
 from irnn_tvm.examples.training.results import commit
@@ -67,6 +67,7 @@ CORES = {
     "arm": Core("cortex-a76", "0xd0b", " atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"),
     "arm-a53": Core("cortex-a53", "0xd03", ""),
 }
+KNOWN = WORKLOADS | CALLS
 MOST_NOISE = 0.01  # energy
 LENGTHS = {1: 20, 100: 2}  # inferences to count
 
@@ -193,7 +194,7 @@ def rows(
     for workload in workloads:
         name = workload.name
         for target in targets:
-            for steps in lengths if workload != CALL else [1]:
+            for steps in [1] if workload.name in CALLS else lengths:
                 for runtime in wanted:
                     try:
                         found = instructions(
@@ -221,12 +222,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--target", action="append", choices=list(CORES), help="default: arm; repeatable")
-    parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="default: all")
+    parser.add_argument("--workload", action="append", choices=list(KNOWN), help="default: all")
     parser.add_argument("--steps", action="append", type=int, help="sequence length; default: 1 and 100")
     parser.add_argument("--runtime", action="append", choices=list(PEERS), help="default: all")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     arguments = parser.parse_args()
-    workloads = [CALL, *(WORKLOADS[name] for name in arguments.workload or WORKLOADS)]
+    chosen = [KNOWN[name] for name in arguments.workload or WORKLOADS]
+    workloads = list(dict.fromkeys([*(workload.call() for workload in chosen), *chosen]))
     lengths, targets = arguments.steps or list(LENGTHS), arguments.target or ["arm"]
     for row in rows(workloads, targets, lengths, arguments.runtime or list(PEERS)):
         if arguments.json:

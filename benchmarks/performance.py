@@ -123,8 +123,8 @@ def counted_peers(target: str, ours: list[Row], peers: list[Row]) -> list[str]:
     """What other runtimes take of the emulator that a target of ours is for."""
     return [
         f"Instructions of other runtimes beside those of `{target}`, under {peers[0]['emulator']}. They are called",
-        "from Python, which is in their counts, and ours through the C interface: `lstm-4` shows what a call takes,",
-        "and the last column is without that. Outputs are compared with PyTorch's.",
+        "from Python, which is in their counts, and ours through the C interface: layers of 4 units show what a call",
+        "takes, and the last column is without that. Outputs are compared with PyTorch's.",
         f"Streams keep their states. `python benchmarks/peer_instructions.py --target {target}`;",
         f"{versions(peers)}; commits {commits(peers)}.",
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workloads import CALL, WORKLOADS
+from workloads import CALLS, WORKLOADS
 
 OURS = ("irnn_tvm", "irnn_tvm.runtime")
 Row = dict[str, Any]
@@ -82,10 +82,12 @@ def peers_count_table(ours: list[Row], peers: list[Row]) -> list[str]:
         f"| layer | T | {' | '.join([OURS[0], *names])} | {OURS[0]} / fewest of the others |",
         "|---" * (len(names) + 4) + "|",
     ]
-    for name, steps in [(CALL.name, 1), *cells(peers)]:
+    calls = {(name, 1): [value.get((name, 1, runtime), 0) for runtime in names] for name in CALLS}
+    for name, steps in [*(cell for cell in calls if any(calls[cell])), *cells(peers)]:
         mine, *others = (value.get((name, steps, runtime)) for runtime in [OURS[0], *names])
-        calls = [value.get((CALL.name, 1, runtime), 0) if steps == 1 else 0 for runtime in names]
-        known = [count - call for count, call in zip(others, calls, strict=True) if count is not None]
+        call = (WORKLOADS | CALLS)[name].call().name, steps
+        free = calls[call] if name in WORKLOADS and call in calls else [0] * len(names)
+        known = [count - less for count, less in zip(others, free, strict=True) if count is not None]
         ratio = "" if mine is None or not known else f"{mine / min(known):.2f}"
         shown = " | ".join("" if count is None else f"{count:,}" for count in (mine, *others))
         lines.append(f"| {name} | {steps} | {shown} | {ratio} |")

@@ -5,7 +5,7 @@ Needs neither PyTorch nor irnn_tvm before a network is asked for: emulated_peer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class Workload:
         """Whether an inference of so many steps is a step of a stream, which keeps its state."""
         return steps == 1 and not self.bidirectional
 
+    def call(self) -> Workload:
+        """The same layers, so small that what an inference takes is the call."""
+        return replace(self, hidden=4)
+
     def network(self) -> Layer:
         """The float layer, the same in every run."""
         import torch
@@ -61,5 +65,4 @@ WORKLOADS = {
         Workload("gru", 256),
     )
 }
-# So small that what it takes is the call.
-CALL = Workload("lstm", 4)
+CALLS = {workload.call().name: workload.call() for workload in WORKLOADS.values()}

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
-from workloads import CALL, WORKLOADS
+from workloads import CALLS, WORKLOADS
 
 from peers import FilePeer, litert, ncnn_int8, onnx_runtime
 
@@ -22,7 +22,7 @@ WARM_UP = 3
 def main(name: str, workload: str, steps: str, folder: str, calls: str) -> None:
     """Writes what the last call returned: output.npy."""
     where = Path(folder)
-    inference = PEERS[name].load({**WORKLOADS, CALL.name: CALL}[workload], int(steps), 1, where)
+    inference = PEERS[name].load((WORKLOADS | CALLS)[workload], int(steps), 1, where)
     for _ in range(WARM_UP + int(calls)):
         y = inference.run()
     np.save(where / "output.npy", inference.output(y))

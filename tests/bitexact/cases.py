@@ -267,7 +267,7 @@ ESSENTIAL = {
     "gru_norm": "mad-all8-reverse",
     "rnn": "reverse-relu",
 }
-ALL_SIZES = ("cortex-m4", "cortex-m55", "c")
+ALL_SIZES = ("host", "cortex-m4", "cortex-m55", "c")
 
 
 def _chosen(cases: tuple[Case, ...], names: Mapping[str, str]) -> tuple[Case, ...]:
@@ -290,9 +290,8 @@ FEW_BUNDLES = {f"{name}-few": _chosen(BUNDLES[name], FEW) for name in ("recurren
 SAMPLE = {"sample": _sample()}
 
 
-FEW_AND_OTHERS = FEW_BUNDLES | {name: b for name, b in BUNDLES.items() if f"{name}-few" not in FEW_BUNDLES}
-
-
 def bundles_for(target: str) -> dict[str, tuple[Case, ...]]:
     """What is built for a target in all, bundles by name."""
-    return BUNDLES if target in ALL_SIZES else FEW_AND_OTHERS
+    if target in ALL_SIZES:
+        return BUNDLES
+    return FEW_BUNDLES | {name: cases for name, cases in BUNDLES.items() if f"{name}-few" not in FEW_BUNDLES}

@@ -8,32 +8,32 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from bundle import VARIANTS, Outputs
-from cases import BUNDLES, CASES, ESSENTIAL, FEW, FEW_BUNDLES, FEW_AND_OTHERS, SAMPLE, Case, bundles_for
+from cases import BUNDLES, CASES, ESSENTIAL, FEW, FEW_BUNDLES, SAMPLE, Case, bundles_for
 from disassembly import FLOAT, float_arithmetic, host_float, instructions, undefined_symbols
 from every_target import TESTED
 
 import irnn_tvm
 from irnn_tvm import Library, ops
 
+# Bundles whose cases take no time to build.
+OPERATORS = ("stateless", "attention", "rows")
 Reference = Callable[[str], Outputs]
 
 
 def _parameters() -> list[object]:
-    """(target, bundle): everything on this machine and a sample on each of the others, and exhaustively the rest."""
+    """(target, bundle): a sample on each target and all cases of single operators on this machine, and exhaustively the
+    rest."""
     rows: list[object] = []
     for target in TESTED:
-        if target == "host":
-            rows += [pytest.param(target, bundle) for bundle in FEW_AND_OTHERS]
-            rows += [
-                pytest.param(target, bundle, marks=pytest.mark.exhaustive)
-                for bundle in BUNDLES
-                if bundle not in FEW_AND_OTHERS
-            ]
-            continue
+        here = target == "host"
         emulated = [pytest.mark.emulator] if irnn_tvm.TARGETS[target].emulator else []
         rows += [pytest.param(target, bundle, marks=emulated) for bundle in SAMPLE]
         rows += [
-            pytest.param(target, bundle, marks=[*emulated, pytest.mark.exhaustive])
+            pytest.param(
+                target,
+                bundle,
+                marks=[*emulated, *([] if here and bundle in OPERATORS else [pytest.mark.exhaustive])],
+            )
             for bundle in bundles_for(target)
         ]
     return rows

@@ -13,6 +13,7 @@ import pytest
 import torch
 from bundle import VARIANTS, Bundle
 from cases import Case
+from sampling import sampled
 
 import irnn_tvm
 from irnn_tvm import Library
@@ -98,7 +99,7 @@ def test_a_child_of_fork_starts_its_own(library: Library) -> None:
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("target", ["arm", "x86-avx512-vnni"])
+@pytest.mark.parametrize("target", sampled(["arm", "x86-avx512-vnni"], 2))
 def test_parts_on_other_targets(target: str, tmp_path: Path, require_tool: Callable[[str], str]) -> None:
     """Emulated programs have no threads, and do the same parts one after another."""
     emulator = irnn_tvm.TARGETS[target].emulator

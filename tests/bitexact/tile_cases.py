@@ -127,7 +127,7 @@ TILE_BUNDLES = {
 }
 # What `make test` builds for every instruction set: of each layer what others are not, none of them an exception.
 SAMPLE = (
-    *(f"lstm-tiles-{name}" for name in ("h63-steps17", "reverse17-batch5", "x420-h48", "pieces2")),
+    *(f"lstm-tiles-{name}" for name in ("h63-steps17", "reverse17-batch5", "x420-h48", "batch5-pieces4")),
     *("gru-tiles-steps27-x37", "gru-before-tiles-h48-batch4", "gru-norm-tiles-layer-halves-h40"),
     *(
         "lstm-general-tiles-everything-h40-batch5",

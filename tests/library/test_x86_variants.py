@@ -16,6 +16,7 @@ import pytest
 import torch
 from every_target import runnable
 from samples import integer_model, reference, sample
+from sampling import sampled
 from torch import nn
 
 import irnn_tvm
@@ -54,7 +55,7 @@ def test_the_best_one_is_taken(library: Libraries) -> None:
 
 
 @natively
-@pytest.mark.parametrize("name", ["tagger", "encoder"])
+@pytest.mark.parametrize("name", sampled(["tagger", "encoder"], 2))
 @pytest.mark.parametrize("variant", NAMES)
 def test_every_variant_that_this_cpu_can_run(name: str, variant: str, library: Libraries) -> None:
     built = library(name, "x86")
@@ -142,6 +143,7 @@ class Wide(nn.Module):
         return self.lstm(x)[0]
 
 
+@pytest.mark.exhaustive
 def test_threads_share_the_work_in_all_variants(tmp_path: Path) -> None:
     torch.manual_seed(5)
     wide = irnn_tvm.quantize(Wide().eval(), [torch.randn(6, 1, 360) for _ in range(2)])
@@ -211,6 +213,7 @@ def test_a_saved_state_goes_on_elsewhere(library: Libraries, require_tool: Calla
 
 
 @pytest.mark.emulator
+@pytest.mark.exhaustive
 def test_kernels_with_avx_vnni_beside_others(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
     """In the encoding of AVX-512, since no emulator knows their own: one has to have both."""
     require_tool("bochs")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from every_target import TESTED
 from float_networks import NETWORKS, flat
+from sampling import sampled
 
 import irnn_tvm
 from irnn_tvm import IntegerModel, Library
@@ -88,13 +89,7 @@ STREAMING = [
 ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.exhaustive] if number % 2 else [])
-        for number, name in enumerate(STREAMING)
-    ],
-)
+@pytest.mark.parametrize("name", sampled(STREAMING, 3))
 def test_steps_equal_a_run(
     name: str, quantized: Quantized, library: Libraries, batch_of: Callable[[str], int]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from profiled import HIDDEN, integer_model
+from sampling import sampled
 from torch import nn
 
 import irnn_tvm
@@ -27,7 +28,7 @@ def _digests(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize("target", sampled(["cortex-m4", "host"], 2))
 def test_nothing_but_twins_is_shortened(target: str, tmp_path: Path) -> None:
     model = integer_model("lstm")
     irnn_tvm.build(model, target, out=tmp_path / "before", name="lstm")
@@ -42,7 +43,7 @@ def test_nothing_but_twins_is_shortened(target: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("target", ["arm", "arm-a53", "armv7"])
+@pytest.mark.parametrize("target", sampled(["arm", "arm-a53", "armv7"], 3))
 def test_twice_the_depth_is_twice_the_products(target: str, tmp_path: Path, require_tool) -> None:
     """Instructions of a layer are elementwise + products per depth * depth: two depths give both."""
     require_tool(irnn_tvm.TARGETS[target].emulator.qemu)

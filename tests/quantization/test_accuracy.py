@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from comparing import sqnr, tensors
+from sampling import sampled
 from torch import nn
 
 from irnn_tvm.nn import GRU
@@ -43,7 +44,7 @@ def compare(model: nn.Module, config: QuantConfig) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("name", sorted(LAYERS))
+@pytest.mark.parametrize("name", sampled(sorted(LAYERS), 2))
 def test_unseen_sequences(name: str) -> None:
     make, wide, narrow = LAYERS[name]
     model = trained_like(make())

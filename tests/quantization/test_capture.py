@@ -9,6 +9,7 @@ import torch
 from comparing import arguments, sqnr, structure, tensors
 from functions import FUNCTION_NETWORKS
 from networks import MODELS, Network
+from sampling import sampled
 from torch import nn
 
 from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
@@ -21,7 +22,7 @@ MOVEMENT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("network", MODELS + FUNCTION_NETWORKS, ids=lambda network: network.name)
+@pytest.mark.parametrize("network", sampled(MODELS + FUNCTION_NETWORKS, 2), ids=lambda network: network.name)
 def test_integer_model_follows_float_model(network: Network) -> None:
     model = network.make().eval()
     batches = network.batches()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from comparing import sqnr, tensors
+from sampling import sampled
 from torch import Tensor, nn
 
 from irnn_tvm.errors import InputError
@@ -56,13 +57,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], float, float]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.exhaustive] if number % 3 else [])
-        for number, name in enumerate(LAYERS)
-    ],
-)
+@pytest.mark.parametrize("name", sampled(LAYERS, 3))
 def test_unseen_sequences(name: str) -> None:
     make, wide, narrow = LAYERS[name]
     model = make() if name.startswith("rnn") else trained_like(make())
