@@ -279,15 +279,13 @@ def _chosen(cases: tuple[Case, ...], names: Mapping[str, str]) -> tuple[Case, ..
     return tuple(case for case in cases if case.op in names and label(case) in names[case.op].split())
 
 
-def _sample() -> tuple[Case, ...]:
-    layers = _chosen(CASES, ESSENTIAL)
+def _some_operators() -> tuple[Case, ...]:
     operators = dict.fromkeys(case.op for case in CASES if case.op not in ESSENTIAL)
-    others = (case for op in operators for case in [c for c in CASES if c.op == op][::8])
-    return (*layers, *others)
+    return tuple(case for op in operators for case in [c for c in CASES if c.op == op][::8])
 
 
 FEW_BUNDLES = {f"{name}-few": _chosen(BUNDLES[name], FEW) for name in ("recurrent", "variants")}
-SAMPLE = {"sample": _sample()}
+SAMPLE = {"sample-layers": _chosen(CASES, ESSENTIAL), "sample-operators": _some_operators()}
 
 
 def bundles_for(target: str) -> dict[str, tuple[Case, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -68,6 +69,7 @@ def stacks(draw: Any) -> tuple[Stack, int]:
     return Stack(layers), first
 
 
+@pytest.mark.exhaustive
 @given(
     stack=stacks(),
     batch=st.integers(1, 3),
@@ -78,7 +80,7 @@ def stacks(draw: Any) -> tuple[Stack, int]:
 )
 # Every example quantizes and compiles, so shrinking would take longer than reading the first failure.
 @settings(
-    max_examples=3,
+    max_examples=12,
     derandomize=True,
     deadline=None,
     database=None,

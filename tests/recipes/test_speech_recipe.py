@@ -79,6 +79,7 @@ def _one_thread() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ctc_from_float_to_library(tmp_path: Path) -> None:
     job = CtcJob(speech_samples.data(), SETTINGS, "ctc-nl", 0)
     results = Results(tmp_path / "rows.jsonl")
