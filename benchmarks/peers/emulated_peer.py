@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 from workloads import CALLS, WORKLOADS
 
-from peers import FilePeer, litert, ncnn_int8, onnx_runtime
+from peers import FilePeer, example, litert, ncnn_int8, onnx_runtime
 
 PEERS: dict[str, FilePeer] = {
     peer.name: peer
@@ -21,9 +21,12 @@ WARM_UP = 3
 
 def main(name: str, workload: str, steps: str, folder: str, calls: str) -> None:
     """Writes what the last call returned: output.npy."""
-    where = Path(folder)
-    inference = PEERS[name].load((WORKLOADS | CALLS)[workload], int(steps), 1, where)
-    for _ in range(WARM_UP + int(calls)):
+    where, chosen, times = Path(folder), (WORKLOADS | CALLS)[workload], WARM_UP + int(calls)
+    inference = PEERS[name].load(chosen, int(steps), 1, where)
+    steps_of_a_stream = example(times, 1, chosen.hidden)
+    for time in range(times):
+        if chosen.streams(int(steps)):
+            inference.x[...] = steps_of_a_stream[:, time : time + 1]
         y = inference.run()
     np.save(where / "output.npy", inference.output(y))
 
