@@ -176,13 +176,13 @@ def instructions(peer: FilePeer, workload: Workload, steps: int, core: Core, roo
 
 
 def compare(name: str, workload: Workload, steps: int, calls: int, output: np.ndarray) -> None:
-    """EmulatorError for outputs that are not those of the float layer, but for 8-bit weights and activations."""
+    """Unsupported for outputs that are not those of the float layer, but for 8-bit weights and activations."""
     x = example(calls if workload.streams(steps) else steps, 1, workload.hidden)
     with torch.inference_mode():
         expected = workload.network()(torch.from_numpy(x)).numpy()[:, -steps:]
     noise = float(np.square(output - expected).sum() / np.square(expected).sum())
     if not noise < MOST_NOISE:
-        raise EmulatorError(f"{name} computes something else than PyTorch: {noise:.2g} of it is noise.")
+        raise Unsupported(f"{name} computes something else than PyTorch: {noise:.2g} of it is noise")
 
 
 def rows(

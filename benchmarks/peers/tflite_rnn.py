@@ -72,7 +72,9 @@ class Ranges:
 
     def __init__(self, x: Array, h: Array, c: Array) -> None:
         self.x, self.h = _affine(x), _affine(h)
-        self.c = Affine((float(2.0 ** np.ceil(np.log2(np.abs(c).max() / 32767))),))
+        # Its tables of tanh are for cells of 2**-15 and more a step; what it does with finer ones is no tanh.
+        step = max(2.0**-15, 2.0 ** np.ceil(np.log2(np.abs(c).max() / 32767)))
+        self.c = Affine((float(step),))
 
 
 def calibrate(workload: Workload) -> list[Ranges]:
