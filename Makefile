@@ -19,7 +19,7 @@ help:
 	@echo "make demo       real words through the pretrained model, integer-only, on the host and on an emulated Cortex-M7"
 	@echo "make demo-textgenrnn   a pretrained character LSTM, streaming, on the host and on emulated AArch64"
 	@echo "make smoke      the shortest way through every stage, under a minute"
-	@echo "make test       the tests: everything once, on every target"
+	@echo "make test       the tests; of what is compared on every target, a sample"
 	@echo "make test-exhaustive   every operator case on every target, which takes longer; CI runs both"
 	@echo "make lint       ruff and mypy;   make format   ruff's fixes"
 	@echo "make clean      removes caches and build outputs (not .venv)"

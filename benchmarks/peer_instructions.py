@@ -1,7 +1,7 @@
 """Instructions of one inference of the runtimes that people use instead, on AArch64 under QEMU.
 
-Python packages for AArch64 run in a Python for AArch64 from Debian's packages, both of which are fetched (about 100 MB,
-into the user's cache) without touching the system: needs apt-get, dpkg-deb, pip and qemu-user. Counts are differences
+Python packages for AArch64 run in a Python for AArch64 from Debian's packages, both of which are fetched
+into the user's cache without touching the system: needs apt-get, dpkg-deb, pip and qemu-user. Counts are differences
 between 2n and n inferences in processes of their own, so that start-up cancels out. What a call takes, in Python and in
 the runtime, is a part of them: the same layers of 4 units show how much. Outputs are compared with PyTorch's. Prints
 one JSON object per line with --json, else a table.

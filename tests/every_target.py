@@ -7,7 +7,7 @@ from dataclasses import replace
 from irnn_tvm.targets import TARGETS, Target
 
 # The kernels of these are those of `host` on some machine, or of x86-avx512-vnni in narrower registers or with other
-# products: test_tiles.py has them all, and that is enough. `x86` holds all of them: library/test_variants.py.
+# products: test_tiles.py has them all, and that is enough. `x86` holds all of them: library/test_x86_variants.py.
 TESTED = tuple(name for name in TARGETS if name not in ("x86", "x86-avx2", "x86-avx512", "x86-avx-vnni"))
 
 

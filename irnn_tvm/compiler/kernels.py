@@ -126,10 +126,10 @@ def write_object(kernels: list[Kernel], target: Target, path: Path) -> str:
 
 def _routines(target: Target) -> dict[str, str]:
     """What the target's instruction set has in assembly."""
-    from irnn_tvm.schedules.instruction_sets import INSTRUCTION_SETS
+    from irnn_tvm.schedules import instruction_sets
 
-    name = target.simd()
-    return {} if name is None else INSTRUCTION_SETS[name].assembly()
+    chosen = instruction_sets.get(target.simd())
+    return {} if chosen is None else chosen.assembly()
 
 
 def c_source(kernel: Kernel) -> str:
