@@ -60,12 +60,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--target", action="append", choices=EMULATED, help="default: arm; repeatable")
-    parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="default: all")
+    parser.add_argument("--workload", action="append", help="default: all")
     parser.add_argument("--steps", action="append", type=int, help="sequence length; default: 1 and 100")
     parser.add_argument("--batch", type=int, default=1, help="sequences that share a call")
+    parser.add_argument(
+        "--mcu",
+        action="store_true",
+        help="layers on microcontrollers, with flash, RAM and functions (--target: some)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     arguments = parser.parse_args()
     names, targets = arguments.workload or list(WORKLOADS), arguments.target or ["arm"]
+    if arguments.mcu:
+        import microcontrollers
+
+        for row in microcontrollers.rows(
+            arguments.target or list(microcontrollers.TARGETS), arguments.workload
+        ):
+            print(
+                json.dumps(row)
+                if arguments.json
+                else f"{row['workload']:14} {row['target']:14} {row['instructions']:>12,} instructions per step, "
+                f"{row['per_mac']:.3f} per MAC, {row['code_bytes']:,} bytes of code",
+                flush=True,
+            )
+        return
     for row in rows(names, targets, arguments.steps or list(LENGTHS), arguments.batch):
         if arguments.json:
             print(json.dumps(row), flush=True)

@@ -35,7 +35,7 @@ from workloads import WORKLOADS, Workload
 
 from irnn_tvm.examples.training.results import commit
 from irnn_tvm.targets import TARGETS
-from irnn_tvm.tuning import measure
+from irnn_tvm.tuning.device.cpu_name import device_name
 
 LENGTHS = (1, 100)
 PREPARE: dict[str, Callable[[Workload, int, int], Inference]] = {
@@ -126,7 +126,7 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "cpu": measure.device_name(),
+        "cpu": device_name(),
         "machine": platform.machine(),
         "instruction_set": TARGETS["host"].simd(),
         "commit": commit(),

@@ -23,6 +23,7 @@ import irnn_tvm
 from irnn_tvm.examples.training.results import commit
 from irnn_tvm.targets import TARGETS
 from irnn_tvm.tuning import measure
+from irnn_tvm.tuning.device.cpu_name import device_name
 
 
 def row(cell: str, hidden: int, target: str, steps: int) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _float_us_per_step(layer: nn.Module, features: int, steps: int, seconds: flo
 
 def _environment() -> dict[str, Any]:
     return {
-        "device": measure.device_name(),
+        "device": device_name(),
         "commit": commit(),
         "versions": {name: version(name) for name in ("apache-tvm", "torch")},
     }

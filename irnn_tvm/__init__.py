@@ -19,24 +19,29 @@ from irnn_tvm.errors import (
     InputError,
     IrnnError,
     LoadError,
+    MemoryBudgetError,
     ProgramError,
     QuantizationError,
     ToolNotFoundError,
     TrainingError,
+    TuningError,
     UnknownTargetError,
     UnsupportedModuleError,
 )
 
 if TYPE_CHECKING:
-    from irnn_tvm.compiler import build
+    from irnn_tvm.compiler import Memory, build
     from irnn_tvm.frontend import export_program, load_program, save_program
     from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
     from irnn_tvm.runtime import Library, Stream, load
     from irnn_tvm.targets import TARGETS
     from irnn_tvm.training import QatConfig, QatModel, convert, prepare_qat
+    from irnn_tvm.tuning.rpc import RPC
+    from irnn_tvm.tuning.tune import TuningResult, tune
 
 _HOME = {
     "build": "irnn_tvm.compiler",
+    "Memory": "irnn_tvm.compiler",
     "export_program": "irnn_tvm.frontend",
     "load_program": "irnn_tvm.frontend",
     "save_program": "irnn_tvm.frontend",
@@ -51,6 +56,9 @@ _HOME = {
     "Stream": "irnn_tvm.runtime",
     "load": "irnn_tvm.runtime",
     "TARGETS": "irnn_tvm.targets",
+    "RPC": "irnn_tvm.tuning.rpc",
+    "tune": "irnn_tvm.tuning.tune",
+    "TuningResult": "irnn_tvm.tuning.tune",
 }
 
 # Stages that users reach as attributes, e.g. irnn_tvm.nn.GRU.
@@ -59,6 +67,7 @@ _MODULES = frozenset(
 )
 
 __all__ = [
+    "RPC",
     "TARGETS",
     "AccumulatorOverflowError",
     "BuildError",
@@ -69,6 +78,8 @@ __all__ = [
     "IrnnError",
     "Library",
     "LoadError",
+    "Memory",
+    "MemoryBudgetError",
     "ProgramError",
     "QatConfig",
     "QatModel",
@@ -77,6 +88,8 @@ __all__ = [
     "Stream",
     "ToolNotFoundError",
     "TrainingError",
+    "TuningError",
+    "TuningResult",
     "UnknownTargetError",
     "UnsupportedModuleError",
     "__version__",
@@ -88,6 +101,7 @@ __all__ = [
     "prepare_qat",
     "quantize",
     "save_program",
+    "tune",
 ]
 
 

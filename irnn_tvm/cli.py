@@ -1,4 +1,5 @@
-"""The shell's door to the package: `irnn-tvm build | run | report | bench | targets | pwl | demo`.
+"""The shell's door to the package: `irnn-tvm build | tune | run | report | bench | export | firmware | logs | targets`
+and more; on devices `rpc-server` and `rpc-tracker`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once. An IrnnError is one line
 on stderr and exit code 2.
@@ -7,7 +8,6 @@ on stderr and exit code 2.
 from __future__ import annotations
 
 import json
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 from irnn_tvm._version import __version__
 from irnn_tvm.errors import InputError, IrnnError, LoadError
+from irnn_tvm.terminal import show
+from irnn_tvm.tuning import commands
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +44,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compiles PyTorch recurrent networks to integer-only libraries for ARM CPUs and Cortex-M.",
 )
+
+
+app.add_typer(commands.logs_app, name="logs")
+app.command("rpc-server")(commands.rpc_server)
+app.command("rpc-tracker")(commands.rpc_tracker)
 
 
 class Example(StrEnum):
@@ -87,19 +94,19 @@ def build(
     batch: Annotated[int, typer.Option(help="Sequences per call.")] = 1,
     max_seq_len: Annotated[int | None, typer.Option(help="Longest sequence of one call.")] = None,
     threads: Annotated[int, typer.Option(help="Threads that share the work of large products.")] = 1,
+    sources: Annotated[
+        bool,
+        typer.Option("--sources", help="For a microcontroller: C99 sources instead of a static library."),
+    ] = False,
+    flash: Annotated[
+        int | None, typer.Option(help="Refuse a library that needs more bytes of flash.")
+    ] = None,
+    ram: Annotated[int | None, typer.Option(help="Refuse a library that needs more bytes of RAM.")] = None,
 ) -> None:
     """Build a C-ABI library from an integer graph, or from a pretrained example."""
     import irnn_tvm
-    from irnn_tvm.targets import get
 
-    if (model is None) == (example is None):
-        raise typer.BadParameter("give either a .pt2 file or --example")
-    get(target)  # a misspelt target is refused before minutes of work
-    source: Any = model
-    if example is not None:
-        from irnn_tvm.examples import load_example
-
-        source = load_example(example.value)
+    source = _source(model, example, target)
     default_name = (example.value if example is not None else str(model.stem if model else "model")).replace(
         "-", "_"
     )
@@ -111,9 +118,102 @@ def build(
         batch=batch,
         max_seq_len=max_seq_len,
         threads=threads,
+        sources=sources,
+        memory=irnn_tvm.Memory(flash=flash, ram=ram),
     )
-    _print(_report_table(library.report))
+    show(_report_table(library.report))
     typer.echo(f"written to {out}")
+
+
+class RunnerKind(StrEnum):
+    """Where candidates are measured (irnn_tvm.tuning.runners)."""
+
+    local = "local"
+    emulator = "emulator"
+    rpc = "rpc"
+
+
+@app.command()
+def tune(
+    model: Annotated[Path | None, typer.Argument(help="An integer RNN graph saved as .pt2.")] = None,
+    example: Annotated[Example | None, typer.Option(help="A pretrained example instead of a file.")] = None,
+    target: Annotated[str, typer.Option("--target", "-t", help="See `irnn-tvm targets`.")] = "host",
+    trials: Annotated[int, typer.Option(min=1, help="Candidates to measure.")] = 256,
+    seconds: Annotated[float | None, typer.Option(help="Stop earlier when they are over.")] = None,
+    tracker: Annotated[str | None, typer.Option(help="host:port of an RPC tracker.")] = None,
+    key: Annotated[str, typer.Option(help="Key by which devices registered there.")] = "",
+    server: Annotated[str | None, typer.Option(help="host:port of one RPC server.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Devices of the tracker to use at a time.")] = 1,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for a measurement.")] = None,
+    runner: Annotated[
+        RunnerKind | None, typer.Option(help="Default: devices if given, else this machine, else QEMU.")
+    ] = None,
+    command: Annotated[
+        str | None, typer.Option(help="For a board: builds, flashes and reads what lies in {folder}.")
+    ] = None,
+    board: Annotated[str, typer.Option(help="The board's name in the records.")] = "board",
+    logs: Annotated[Path | None, typer.Option(help="Folder of logs; default: the user's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the latest unfinished job.")] = False,
+    job: Annotated[str | None, typer.Option(help="Go on with the job of this id.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that build candidates.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    batch: Annotated[int, typer.Option(help="Sequences per call.")] = 1,
+    max_seq_len: Annotated[int | None, typer.Option(help="Longest sequence of one call.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Search for faster kernels of a model; `build` takes what was found."""
+    from dataclasses import asdict
+
+    import irnn_tvm
+    from irnn_tvm.tuning.tables import result_table
+
+    source = _source(model, example, target)
+    result = irnn_tvm.tune(
+        source,
+        target,
+        trials=trials,
+        rpc=_rpc(tracker, key, server, devices, timeout),
+        runner=None if runner is None else runner.value,
+        command=command,
+        board=board,
+        logs=logs,
+        seconds=seconds,
+        resume=job or resume,
+        batch=batch,
+        max_seq_len=max_seq_len,
+        workers=workers,
+        timeout=timeout,
+        seed=seed,
+        progress=not as_json,
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(result) | {"logs": str(result.logs)}))
+    else:
+        show(result_table(result))
+
+
+def _source(model: Path | None, example: Example | None, target: str) -> Any:
+    """The model that a command is about. A misspelt target is refused before minutes of work."""
+    from irnn_tvm.targets import get
+
+    if (model is None) == (example is None):
+        raise typer.BadParameter("give either a .pt2 file or --example")
+    get(target)
+    if example is None:
+        return model
+    from irnn_tvm.examples import load_example
+
+    return load_example(example.value)
+
+
+def _rpc(tracker: str | None, key: str, server: str | None, devices: int, timeout: float | None) -> Any:
+    """An RPC of options; None where there are none."""
+    import irnn_tvm
+
+    if tracker is None and server is None:
+        return None
+    more = {} if timeout is None else {"session_timeout": timeout}
+    return irnn_tvm.RPC(tracker=tracker, key=key, server=server, devices=devices, **more)
 
 
 @app.command()
@@ -155,9 +255,9 @@ def report(
     if as_json:
         typer.echo(json.dumps(content, indent=2))
         return
-    _print(_report_table(content))
+    show(_report_table(content))
     if content.get("kernels"):
-        _print(_kernel_table(content["kernels"]))
+        show(_kernel_table(content["kernels"]))
 
 
 @app.command()
@@ -172,8 +272,27 @@ def bench(
     plot: Annotated[
         Path | None, typer.Option(help="Write the roofline as a figure (.png, .svg, .pdf).")
     ] = None,
+    tracker: Annotated[
+        str | None, typer.Option("--rpc", help="host:port of an RPC tracker (with --key) or server.")
+    ] = None,
+    key: Annotated[str, typer.Option(help="Key by which devices registered at the tracker.")] = "",
+    calls: Annotated[int, typer.Option(min=10, help="Calls to time on the device.")] = 200,
 ) -> None:
-    """Measure a built library: wall-clock time where it runs here, else instructions per step in QEMU."""
+    """Measure a built library: wall-clock time where it runs here, else instructions per step in QEMU.
+
+    With --rpc on a device: there its integers are compared with those of the library here or in QEMU, and latencies are
+    given as percentiles.
+    """
+    if tracker is not None:
+        from irnn_tvm.tuning.on_device import bench_library
+
+        result = bench_library(directory, _rpc(tracker if key else None, key, None if key else tracker, 1, None),
+                               steps, calls, model)  # fmt: skip
+        if as_json:
+            typer.echo(json.dumps(result))
+        else:
+            show(_pairs_table(str(directory), result))
+        return
     if profile:
         _profile(directory, steps, as_json, model, plot)
         return
@@ -185,7 +304,7 @@ def bench(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        _print(_pairs_table(str(directory), result))
+        show(_pairs_table(str(directory), result))
 
 
 def _profile(directory: Path, steps: int, as_json: bool, model: Path | None, plot: Path | None) -> None:
@@ -198,9 +317,65 @@ def _profile(directory: Path, steps: int, as_json: bool, model: Path | None, plo
         typer.echo(json.dumps(result))
         return
     for table in profiling.tables(result):
-        _print(table)
+        show(table)
     if plot is not None:
         typer.echo(f"written to {plot}")
+
+
+class Layout(StrEnum):
+    """For what build system a library is laid out (irnn_tvm.runtime.layouts)."""
+
+    plain = "plain"
+    cmake = "cmake"
+    arduino = "arduino"
+    platformio = "platformio"
+    zephyr = "zephyr"
+    cmsis_pack = "cmsis-pack"
+
+
+@app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(help="What `build` wrote.")],
+    out: Annotated[Path, typer.Argument(help="Directory to write.")],
+    layout: Annotated[Layout, typer.Option("--layout", "-l", help="For what build system.")] = Layout.plain,
+) -> None:
+    """Lay a library out for a firmware project, with a minimal program and a self-test."""
+    from irnn_tvm.runtime import load
+
+    written = load(directory).export(out, layout.value)
+    for path in sorted(path.relative_to(written) for path in written.rglob("*") if path.is_file()):
+        typer.echo(path)
+
+
+@app.command()
+def firmware(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="A .pt2 file, or a directory that `build` wrote for a microcontroller."),
+    ] = None,
+    example: Annotated[Example | None, typer.Option(help="Build a pretrained example instead.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="What to build for; default: cortex-m4.")
+    ] = None,
+    board: Annotated[str | None, typer.Option(help="An emulated board; default: the target's.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to keep the image (.elf).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Link a firmware with a library, run its self-test on an emulated board, and show what it takes."""
+    from irnn_tvm.compiler import firmware_command
+
+    if (model is None) == (example is None):
+        raise typer.BadParameter("give either a .pt2 file, a built directory or --example")
+    result = firmware_command.run(model, None if example is None else example.value, target, board, out)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    outputs = result.pop("outputs")
+    for part in ("flash", "ram"):
+        show(_pairs_table(f"{part}, bytes", result.pop(part)))
+    show(_pairs_table(str(result.pop("library")), result))
+    for name, values in outputs.items():
+        typer.echo(f"{name}: {' '.join(str(v) for v in values)}")
 
 
 @app.command()
@@ -218,7 +393,7 @@ def targets() -> None:
         ways += [f"under {target.emulator.qemu}"] if target.emulator else []
         where = ", ".join(ways) or "no"
         table.add_row(target.name, target.description, outputs[target.kind], where)
-    _print(table)
+    show(table)
 
 
 @app.command()
@@ -245,7 +420,7 @@ def pwl(
         typer.echo(json.dumps(content.summary))
         return
     for table in study.tables(content):
-        _print(table)
+        show(table)
     if plot is not None:
         typer.echo(f"written to {plot}")
 
@@ -267,7 +442,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        _print(g2p.table(result))
+        show(g2p.table(result))
 
 
 def _read_report(directory: Path) -> dict[str, Any]:
@@ -308,13 +483,6 @@ def _as_integers(array: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     limits = np.iinfo(spec["dtype"])
     steps = np.floor(array.astype(np.float64) / spec["scale"] + 0.5) + spec["zero_point"]
     return np.clip(steps, limits.min, limits.max).astype(spec["dtype"])
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # A pipe has no width of its own; 80 columns would cut cells that a log is read for.
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _pairs_table(title: str, pairs: dict[str, Any]) -> Table:

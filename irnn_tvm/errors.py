@@ -45,9 +45,17 @@ class BuildError(IrnnError):
     """The compiler pipeline refused a model or a tool that it ran failed."""
 
 
+class MemoryBudgetError(BuildError):
+    """A library needs more flash or RAM than the budget that it was built for."""
+
+
 class LoadError(IrnnError):
     """A library directory is missing, incomplete or made for another ABI version."""
 
 
 class EmulatorError(IrnnError):
     """The emulator ended with an error or its program reported one."""
+
+
+class TuningError(IrnnError):
+    """Tuning cannot start or go on: a device, a log or a setting is not what it has to be."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from .kernel import FAMILY_ATTR
+from .kernel import FAMILY_ATTR, chosen_attrs
 from .registry import attr, define, dtype_bits, shape_of, tensor
 
 
@@ -50,7 +50,9 @@ def legalize(bb: Any, call: Any) -> Any:
 
         return te.compute((tensors[0].shape[0], total), element, name="concat")
 
-    result = bb.call_te(compute, *flat, primfunc_name_hint="concat", primfunc_attrs={FAMILY_ATTR: "copy"})
+    result = bb.call_te(
+        compute, *flat, primfunc_name_hint="concat", primfunc_attrs={FAMILY_ATTR: "copy", **chosen_attrs()}
+    )
     return relax.op.reshape(bb.emit(result), relax.ShapeExpr(list(call.ty.shape.values)))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from .kernel import FAMILY_ATTR
+from .kernel import FAMILY_ATTR, chosen_attrs
 from .registry import shape_of
 
 
@@ -46,13 +46,12 @@ def emit(bb: Any, call: Any, inputs: list[Any], body: Callable[..., Any], name: 
 
         return te.compute(shape, element, name=name)
 
+    attrs = {FAMILY_ATTR: "elementwise", **chosen_attrs()}
     if not flat:
-        return bb.call_te(
-            compute, *inputs, primfunc_name_hint=name, primfunc_attrs={FAMILY_ATTR: "elementwise"}
-        )
+        return bb.call_te(compute, *inputs, primfunc_name_hint=name, primfunc_attrs=attrs)
     size = relax.ShapeExpr([product(out_shape)])
     rows = [bb.emit(relax.op.reshape(x, size)) for x in inputs]
-    result = bb.call_te(compute, *rows, primfunc_name_hint=name, primfunc_attrs={FAMILY_ATTR: "elementwise"})
+    result = bb.call_te(compute, *rows, primfunc_name_hint=name, primfunc_attrs=attrs)
     return relax.op.reshape(bb.emit(result), relax.ShapeExpr(out_shape))
 
 

@@ -47,12 +47,16 @@ def saturate(value: Expr, bits: int) -> Expr:
     return cast(bits, T.max(T.min(value, T.IntImm(dtype, hi)), T.IntImm(dtype, lo)))
 
 
-def rescale(acc64: Expr, shift: int, zero_point: int, bits: int) -> Expr:
+def rescale(acc64: Expr, shift: int, zero_point: int, bits: int, fits: bool = False) -> Expr:
     """sat(((acc64 + 2**(shift-1)) >> shift) + zero_point) of an int64 expression that holds the product already.
 
-    The shifted value is clamped in 64 bits before it is narrowed, so nothing can wrap.
+    The shifted value is clamped in 64 bits before it is narrowed, so nothing can wrap; in 32 bits, which takes fewer
+    instructions, where it is known to fit them (`within_int32`).
     """
     rounded = T.shift_right(acc64 + T.int64(1 << (shift - 1)), T.int64(shift))
+    if fits and bits < 32:
+        rounded = i32(rounded)
+        return saturate(rounded + T.int32(zero_point) if zero_point else rounded, bits)
     lo, hi = limits(bits)
     clamped = T.max(T.min(rounded, T.int64(hi - zero_point)), T.int64(lo - zero_point))
     if bits == 32:  # without its zero point a 32-bit result may need a 33rd bit

@@ -18,7 +18,7 @@ from tvm.tirx.script import builder as T
 from . import fixed_point as fp
 from . import gru_before_tiles, requantize
 from .from_inputs import Ahead
-from .input_products import inputs
+from .input_products import Step, with_inputs
 from .lanes import Lanes
 from .lstm import pack_gates
 from .lstm_general_layout import Shapes
@@ -53,21 +53,23 @@ def legalize(bb: Any, call: Any) -> Any:
     weights = arrays["w_ih"], arrays["w_hh"]
     tile = tiling(GATES, hidden, batch, weights, arrays["tables"], reset_after)
     scratch: Shapes = {}
-    if reset_after:
-        func = build_reset_after(layer) if tile is None else build_tiles(layer, tile, Ahead(tile, batch))
-        packed = pack_rows(arrays, True) if tile is None else pack_tiles(arrays, tile)
-    elif tile is None:
-        func, packed = build_reset_before(layer), pack_rows(arrays, False)
-        scratch = {"rh": ((batch, hidden), "int8"), "z": ((batch, hidden), f"int{layer.bits}")}
+    if tile is None:
+        step = Step(build_reset_after(layer) if reset_after else build_reset_before(layer))
+        packed = pack_rows(arrays, reset_after)
+        if not reset_after:
+            scratch = {"rh": ((batch, hidden), "int8"), "z": ((batch, hidden), f"int{layer.bits}")}
     else:
-        func, packed = gru_before_tiles.build(layer, tile), gru_before_tiles.pack(arrays, tile)
-        scratch = gru_before_tiles.scratch_shapes(layer, tile)
-    single = None
-    if reset_after and tile is not None:
-        single = partial(build_tiles, layer, tile)
+        form = build_tiles if reset_after else gru_before_tiles.build
+        parts = None if reset_after else gru_before_tiles.PARTS
+        step = with_inputs(
+            tile, batch, arrays["w_ih"], arrays["bias"], partial(form, layer, tile), parts=parts
+        )
+        packed = (pack_tiles if reset_after else gru_before_tiles.pack)(arrays, tile)
+        if not reset_after:
+            scratch = gru_before_tiles.scratch_shapes(layer, tile)
     scratch_types = [relax.TensorType(list(shape), dtype) for shape, dtype in scratch.values()]
-    if reset_after and tile is not None:
-        scratch_types = Planes(tile.isa, batch, hidden).types
+    if tile is not None and reset_after:
+        scratch_types += Planes(tile.isa, batch, hidden).types
     # The products see an int8 copy of the state; for the first step it is made here, later it is the last output.
     copy = irnn_call("requantize", [h0], {
         "in_zp": attr(call, "state_zp"), "mult": attr(call, "out_mult"), "shift": attr(call, "out_shift"),
@@ -76,17 +78,17 @@ def legalize(bb: Any, call: Any) -> Any:
     h8 = bb.emit(requantize.legalize(bb, bb.normalize(copy)))
     outs = emit_scan(
         bb,
-        func,
+        step.func,
         "gru_step" if reset_after else "gru_before_step",
         x,
         h8,
         [h0],
-        [relax.const(a, str(a.dtype)) for a in packed],
+        [relax.const(a, str(a.dtype)) for a in [*packed, *step.constants]],
         call.ty.fields[0],
-        scratch_types,
+        [*scratch_types, *step.scratch],
         last_y=False,
         reverse=bool(attr(call, "reverse")),
-        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"], single),
+        inputs=step.inputs,
     )
     return relax.Tuple(outs)
 
@@ -283,7 +285,7 @@ def build_tiles(layer: Layer, tile: Tiling, source: Ahead) -> Any:
         turn = k.turn()
         product = Product(tile, hidden, w, bias_h)
 
-        def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
+        def unit(name: str, rows: list[Expr], vj: Expr, valid: Expr) -> None:
             these = slice(rows[0], rows[0] + len(rows))
             units = tile.units(vj, valid)
             constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0:GATES, 0:planes_of_table, 0:row]]
@@ -291,9 +293,9 @@ def build_tiles(layer: Layer, tile: Tiling, source: Ahead) -> Any:
             T.reads(*planes.regions(h8, these), *states, *product.regions(vj), *constants)
             T.writes(y[these, units], h_out[these, units])
             sums = local_sums(tile, len(rows))
-            act = T.sblock_alloc_buffer((4, tile.lanes), "int32")
+            act = lanes.local(4, "int32")
             scratch = lanes.scratch(), lanes.sums()
-            state = TileState(tile, valid, state_type)
+            state = TileState(lanes, tile, valid, state_type)
             sums_x = source.sum(name, rows, vj)
             sum_products(f"h{name}", product, vj, planes.vectors(h8, rows), sums)
             for number, (vb, (sums_h, _), (x, outer)) in enumerate(zip(rows, sums, sums_x, strict=True)):
@@ -308,16 +310,13 @@ def build_tiles(layer: Layer, tile: Tiling, source: Ahead) -> Any:
                         state.store(new, h_out, vb, vj)
                         state.store(copy, y, vb, vj)
 
-                    layer.update_after(
-                        lanes,
-                        (load(x, *outer), load(sums_h)),
-                        (load(m_ih, vj), load(m_hh, vj)),
-                        tables,
-                        act,
-                        scratch,
-                        fp.i32(state.load(h, vb, vj)),
-                        store,
-                    )
+                    sums_of = load(x, *outer), load(sums_h)
+
+                    def update(vb: Expr = vb, sums_of: Any = sums_of, store: Any = store) -> None:
+                        old, multipliers = fp.i32(state.load(h, vb, vj)), (load(m_ih, vj), load(m_hh, vj))
+                        layer.update_after(lanes, sums_of, multipliers, tables, act, scratch, old, store)
+
+                    lanes.each(valid, update)
 
         source.prepare()
         planes.prepare(h8)

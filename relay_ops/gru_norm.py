@@ -6,6 +6,7 @@ parameters hold products, rows of r and z of a unit next to each other. In tiles
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tvm.tirx.script import builder as T
 from . import fixed_point as fp
 from . import gru_norm_tiles, normalize, requantize
 from .gru_norm_formulas import GATES, PRODUCTS, NormLayer, fits, locals_of
-from .input_products import inputs
+from .input_products import Step, with_inputs
 from .lanes import Lanes
 from .lstm import pack_gates
 from .lstm_general_layout import Shapes
@@ -48,10 +49,12 @@ def legalize(bb: Any, call: Any) -> Any:
     layer = NormLayer(call, batch, width, hidden, pieces, fits(call, arrays))
     tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"])
     if tile is None:
-        func, packed = build(layer), pack_rows(arrays)
+        step, packed = Step(build(layer)), pack_rows(arrays)
         scratch = row_scratch_shapes(layer)
     else:
-        func, packed = gru_norm_tiles.build(layer, tile), gru_norm_tiles.pack(arrays, tile)
+        form = partial(gru_norm_tiles.build, layer, tile)
+        step = with_inputs(tile, batch, arrays["w_ih"], arrays["bias_ih"], form)
+        packed = gru_norm_tiles.pack(arrays, tile)
         scratch = gru_norm_tiles.scratch_shapes(layer, tile)
     # The products see an int8 copy of the state; for the first step it is made here, later it is the last output.
     copy = irnn_call("requantize", [h0], {
@@ -61,17 +64,17 @@ def legalize(bb: Any, call: Any) -> Any:
     h8 = bb.emit(requantize.legalize(bb, bb.normalize(copy)))
     outs = emit_scan(
         bb,
-        func,
+        step.func,
         "gru_norm_step",
         x,
         h8,
         [h0],
-        [relax.const(array, str(array.dtype)) for array in packed],
+        [relax.const(array, str(array.dtype)) for array in [*packed, *step.constants]],
         call.ty.fields[0],
-        [relax.TensorType(list(shape), dtype) for shape, dtype in scratch.values()],
+        [*(relax.TensorType(list(shape), dtype) for shape, dtype in scratch.values()), *step.scratch],
         last_y=False,
         reverse=bool(attr(call, "reverse")),
-        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias_ih"]),
+        inputs=step.inputs,
     )
     return relax.Tuple(outs)
 

@@ -105,6 +105,5 @@ class NormLayer(Layer):
 
 def locals_of(lanes: Lanes) -> tuple[Any, Any, tuple[Any, Any]]:
     """What `NormLayer.update` works in, allocated in the current block."""
-    act = T.sblock_alloc_buffer((GATES + 1, lanes.count), "int32")
-    units = T.sblock_alloc_buffer((2, lanes.count), "int32")
+    act, units = lanes.local(GATES + 1, "int32"), lanes.local(2, "int32")
     return act, units, (lanes.scratch(), lanes.sums())

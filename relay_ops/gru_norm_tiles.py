@@ -1,7 +1,7 @@
 """The kernel of one irnn.gru_norm step in tiles of units (formulas: gru_norm_formulas.py).
 
-The products of all rows of the batch first, on their 16-bit grids, on what input_products.py made of x; then, row by
-row, their four statistics, gates and state.
+The products of all rows of the batch first, on their 16-bit grids; then, row by row, their four statistics, gates and
+state.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from . import normalize_lanes
+from .from_inputs import Ahead, Sums
 from .gru_norm_formulas import GATES, PRODUCTS, N, NormLayer, locals_of
 from .lanes import Lanes
 from .lstm_general_layout import Shapes
 from .normalize import CELLS
+from .planes import Planes
 from .products import Product, local_sums, sum_products
 from .registry import attr
 from .tiles import TileState, Tiling, for_each_tile
-from .vectors import Vectors
 
 Expr = Any
 GAINS = ("gain_ih", "gain_hh", "gate_bias", "reset_bias")
@@ -36,17 +37,22 @@ def pack(arrays: dict[str, np.ndarray], tile: Tiling) -> list[np.ndarray]:
 
 
 def scratch_shapes(layer: NormLayer, tile: Tiling) -> Shapes:
-    """Scratch parameters in order: the products by name, whole tiles; what is padding stays 0."""
-    return {name: ((layer.batch, tile.count * n * tile.lanes), "int16") for name, n in PRODUCTS.items()}
+    """Scratch parameters in order: the products by name, whole tiles, where what is padding stays 0; planes of h."""
+    products: Shapes = {
+        name: ((layer.batch, tile.count * n * tile.lanes), "int16") for name, n in PRODUCTS.items()
+    }
+    return products | Planes(tile.isa, layer.batch, layer.hidden).shapes()
 
 
-def build(layer: NormLayer, tile: Tiling) -> Any:
-    """PrimFunc of one step; scalars of the op are compiled in."""
+def build(layer: NormLayer, tile: Tiling, source: Ahead) -> Any:
+    """PrimFunc of one step; scalars of the op are compiled in. source: of the products with x."""
     batch, hidden, size = layer.batch, layer.hidden, tile.width
     state_type = f"int{layer.state_bits}"
-    with layer.open("gru_norm_step", 6, batch * hidden * GATES * hidden) as k:
-        named = {"sums_x": k.arg("sums_x", (batch, *tile.sums_shape), "int32")}
-        named["h8"] = k.arg("h8", (batch, hidden), "int8")
+    scratch = scratch_shapes(layer, tile)
+    macs = batch * hidden * GATES * (hidden + source.depth)
+    with layer.open("gru_norm_step", 2 + len(scratch) + source.outputs, macs) as k:
+        source.open(k)
+        named = {"h8": k.arg("h8", (batch, hidden), "int8")}
         named["h"] = k.arg("h", (batch, hidden), state_type)
         named["w"] = k.arg("w", tile.weight_shape(hidden), "int8")
         named["bias_hh"] = k.arg("bias_hh", tile.start_shape, "int32")
@@ -54,10 +60,14 @@ def build(layer: NormLayer, tile: Tiling) -> Any:
             width = tile.lanes if name == "reset_bias" else size
             named[name] = k.arg(name, (tile.count, width), "int32")
         named["tables"] = k.arg("tables", (GATES, *tile.table_shape(layer.pieces)), "int16")
+        source.open_constants(k)
         named["y"] = k.arg("y", (batch, hidden), "int8")
         named["h_out"] = k.arg("h_out", (batch, hidden), state_type)
-        named |= {name: k.arg(name, *shape) for name, shape in scratch_shapes(layer, tile).items()}
-        step = _Step(layer, tile, named)
+        named |= {name: k.arg(name, *shape) for name, shape in scratch.items()}
+        source.open_scratch(k)
+        step = _Step(layer, tile, named, source)
+        source.prepare()
+        step.planes.prepare(named["h8"])
         for_each_tile(tile, batch, step.products)
         with T.serial(batch) as b:
             with T.sblock("row"):
@@ -66,9 +76,11 @@ def build(layer: NormLayer, tile: Tiling) -> Any:
 
 
 class _Step:
-    def __init__(self, layer: NormLayer, tile: Tiling, named: dict[str, Any]) -> None:
-        self.layer, self.tile, self.named = layer, tile, named
+    def __init__(self, layer: NormLayer, tile: Tiling, named: dict[str, Any], source: Ahead) -> None:
+        self.layer, self.tile, self.named, self.source = layer, tile, named, source
         self.lanes = Lanes(tile.lanes, tile.isa)
+        self.planes = Planes(tile.isa, layer.batch, layer.hidden)
+        self.planes.take(named)
 
     def _vectors(self, names: tuple[str, ...], rows: Any) -> list[Any]:
         return [self.named[name][rows, 0 : int(self.named[name].ty.shape[1])] for name in names]
@@ -78,34 +90,35 @@ class _Step:
         sizes = {name: n * self.tile.lanes for name, n in PRODUCTS.items()}
         return [self.named[name][rows, vj * n : vj * n + n] for name, n in sizes.items()]
 
-    def products(self, name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
+    def products(self, name: str, rows: list[Expr], vj: Expr, valid: Expr) -> None:
         """Both products of a tile on their grids."""
         del valid  # padding is computed, too: whole tiles are read
         layer, lanes, named, tile = self.layer, self.lanes, self.named, self.tile
         these = slice(rows[0], rows[0] + len(rows))
         product = Product(tile, layer.hidden, named["w"], named["bias_hh"])
         multipliers = self._vectors(("mult_ih", "mult_hh"), vj)
-        T.reads(named["h8"][these, 0 : layer.hidden], named["sums_x"][these, vj, 0 : tile.width],
+        T.reads(*self.planes.regions(named["h8"], these), *self.source.regions(these, vj),
                 *product.regions(vj), *multipliers)  # fmt: skip
         T.writes(*self._kept(these, vj))
         sums, wide = local_sums(tile, len(rows)), lanes.sums()
-        sum_products(f"h{name}", product, vj, Vectors(named["h8"], [(vb,) for vb in rows]), sums)
+        sums_x = self.source.sum(name, rows, vj)
+        sum_products(f"h{name}", product, vj, self.planes.vectors(named["h8"], rows), sums)
         shifts = dict(zip(PRODUCTS, attr(layer.call, "norm_shift"), strict=True))
-        for number, (vb, (sums_h, _)) in enumerate(zip(rows, sums, strict=True)):
+        for number, (vb, of_h, of_x) in enumerate(zip(rows, sums, sums_x, strict=True)):
             with T.sblock(f"rescale{name}_{number}"):
-                T.reads(sums_h[0 : tile.width], named["sums_x"][vb, vj, 0 : tile.width], *multipliers)
+                T.reads(*(b[(*outer, slice(0, tile.width))] for b, outer in (of_h, of_x)), *multipliers)
                 T.writes(*self._kept(vb, vj))
-                for out, n in PRODUCTS.items():
-                    for gate in (N,) if n == 1 else range(n):
-                        at = gate * tile.lanes
-                        term = lanes.load(sums_h, at), lanes.load(named["mult_hh"], vj, at)
-                        if out.startswith("x"):
-                            term = (
-                                lanes.load(named["sums_x"], vb, vj, at),
-                                lanes.load(named["mult_ih"], vj, at),
-                            )
-                        value = lanes.rescale(wide, [term], shifts[out], 0, 16, layer.fits)
-                        lanes.store(named[out], value, vb, vj * n * tile.lanes + at % (n * tile.lanes))
+
+                def keep(vb: Expr = vb, of_h: Sums = of_h, of_x: Sums = of_x) -> None:
+                    for out, n in PRODUCTS.items():
+                        (buffer, outer), side = (of_x, "ih") if out.startswith("x") else (of_h, "hh")
+                        for gate in (N,) if n == 1 else range(n):
+                            at = gate * tile.lanes
+                            term = lanes.load(buffer, *outer, at), lanes.load(named[f"mult_{side}"], vj, at)
+                            value = lanes.rescale(wide, [term], shifts[out], 0, 16, layer.fits)
+                            lanes.store(named[out], value, vb, vj * n * tile.lanes + at % (n * tile.lanes))
+
+                lanes.each(tile.lanes, keep)
 
     def row(self, vb: Expr) -> None:
         """Statistics, gates and state of a row of the batch, inside its block."""
@@ -121,13 +134,13 @@ class _Step:
             n, row = layer.row_length(name), (named[name], (vb,))
             cells[name] = normalize_lanes.row_statistics(tile.isa, layer.kind, f"norm_{name}", n, row, eps)
 
-        def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
+        def unit(name: str, rows: list[Expr], vj: Expr, valid: Expr) -> None:
             del name, rows  # it is one row
             units = tile.units(vj, valid)
             T.reads(*self._kept(vb, vj), *(c[0:CELLS] for c in cells.values()), named["h"][vb, units],
                     *self._vectors(GAINS, vj), tables)  # fmt: skip
             T.writes(named["y"][vb, units], named["h_out"][vb, units])
-            state = TileState(tile, valid, f"int{layer.state_bits}")
+            state, local = TileState(lanes, tile, valid, f"int{layer.state_bits}"), locals_of(lanes)
 
             def element(product: str, gate: int) -> Expr:
                 size = PRODUCTS[product] * tile.lanes
@@ -140,7 +153,10 @@ class _Step:
                 state.store(new, named["h_out"], vb, vj)
                 state.store(copy, named["y"], vb, vj)
 
-            old, local = fp.i32(state.load(named["h"], vb, vj)), locals_of(lanes)
-            layer.update(lanes, cells, element, vector, named["tables"], old, store, local)
+            def update() -> None:
+                old = fp.i32(state.load(named["h"], vb, vj))
+                layer.update(lanes, cells, element, vector, named["tables"], old, store, local)
+
+            lanes.each(valid, update)
 
         for_each_tile(tile, 1, unit)

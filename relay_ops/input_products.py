@@ -5,7 +5,8 @@ They wait for no state, so that steps share every load of a weight: the time loo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,38 @@ from .products import Product, add_products, start_products, sum_products
 from .scan import AHEAD, Inputs
 from .tiles import Tiling, for_each_tile, in_vectors
 from .vectors import JoinedVectors, Vectors, join, joined_shape
+
+
+@dataclass(frozen=True)
+class Step:
+    """The PrimFunc of a time step, what its constants and scratch end with, and what is made of x ahead of it."""
+
+    func: Any
+    constants: list[np.ndarray] = field(default_factory=list)
+    scratch: list[Any] = field(default_factory=list)
+    inputs: Inputs | None = None
+
+
+def with_inputs(
+    tile: Tiling,
+    batch: int,
+    w_ih: np.ndarray,
+    bias: np.ndarray,
+    build_step: Callable[[Ahead], Any],
+    *,
+    parts: Sequence[int] | None = None,
+) -> Step:
+    """A step with its products with x: made ahead, and in the step where that is a single one or where the instruction
+    set gains nothing from several.
+
+    w_ih int8 [gates * rows, X], bias int32 [gates * rows]; build_step: makes the PrimFunc of where it gets them from;
+    parts: see `Together`; weights in parts are not those of products ahead: there is no kernel for single steps then.
+    """
+    if not tile.isa.ahead:
+        together = Together(tile, batch, w_ih.shape[1], parts)
+        return Step(build_step(together), together.pack(w_ih, bias), together.planes.types)
+    one = build_step if parts is None else None
+    return Step(build_step(Ahead(tile, batch)), inputs=inputs(tile, batch, w_ih, bias, one))
 
 
 def inputs(

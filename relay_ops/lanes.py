@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from tvm.tirx.script import builder as T
 
 from irnn_tvm.schedules.instruction_set import InstructionSet
+from irnn_tvm.schedules.vector_set import VectorSet
 
 from . import fixed_point as fp
 from .piece_tables import find_pieces
@@ -17,21 +18,48 @@ Expr = Any
 
 
 class Lanes:
-    """`count` neighbouring elements at a time, without an instruction set one element as a scalar."""
+    """Neighbouring rows at a time: those of a tile in vectors, where the instruction set has any; else one by one.
 
-    def __init__(self, count: int = 1, isa: InstructionSet | None = None) -> None:
-        self.count, self.isa = count, isa
+    count: elements of an expression; rows: of a tile.
+    """
 
-    def _place(self, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    def __init__(self, rows: int = 1, isa: InstructionSet | None = None) -> None:
+        self.isa = isa if isinstance(isa, VectorSet) else None
+        self.rows, self.count = rows, 1 if self.isa is None else rows
+        self.row_unroll = 1 if isa is None else isa.row_unroll
+        self._row: Expr = 0
+        self._locals: list[Any] = []
+
+    def each(self, valid: Expr, emit: Callable[[], None]) -> None:
+        """Calls `emit` for all rows of a tile together, or in a loop over the first `valid` of them."""
+        if self.count == self.rows:
+            emit()
+            return
+        unroll = self.row_unroll if isinstance(valid, int) and valid % self.row_unroll == 0 else 1
+        with T.serial(valid // unroll if unroll > 1 else valid) as row:
+            for part in range(unroll):
+                self._row = row * unroll + part if unroll > 1 else row
+                emit()
+        self._row = 0
+
+    def local(self, number: int, dtype: str) -> Any:
+        """A local buffer [number, count] for results of the rows that are worked on."""
+        self._locals.append(T.sblock_alloc_buffer((number, self.count), dtype))
+        return self._locals[-1]
+
+    def _place(self, buffer: Any, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         *outer, first = index
-        return index if self.count == 1 else (*outer, T.Ramp(first, 1, self.count))
+        if self.count > 1:
+            return (*outer, T.Ramp(first, 1, self.count))
+        own = self.rows == 1 or any(buffer is local for local in self._locals)
+        return index if own else (*outer, first + self._row)
 
     def load(self, buffer: Any, *index: Expr) -> Expr:
-        """buffer[index] and the following elements of the last axis."""
-        return buffer[self._place(index)]
+        """buffer[index] and the following elements of the last axis, for the rows that are worked on."""
+        return buffer[self._place(buffer, index)]
 
     def store(self, buffer: Any, value: Expr, *index: Expr) -> None:
-        T.buffer_store(buffer, value, list(self._place(index)))
+        T.buffer_store(buffer, value, list(self._place(buffer, index)))
 
     def rescale(
         self,
@@ -51,7 +79,7 @@ class Lanes:
             for a, b in terms:
                 product = fp.i64(a) * fp.i64(b)
                 total = product if total is None else total + product
-            return fp.rescale(total, shift, zero_point, bits)
+            return fp.rescale(total, shift, zero_point, bits, fits)
         words = self.isa.words
         for first in range(0, self.count, words):
             places = list(range(first, first + words))
@@ -66,13 +94,15 @@ class Lanes:
 
     def sums(self) -> Any:
         """A local buffer that `rescale` works in."""
-        return T.sblock_alloc_buffer((self.count,), "int32")
+        self._locals.append(T.sblock_alloc_buffer((self.count,), "int32"))
+        return self._locals[-1]
 
     def scratch(self) -> Any:
         """A local buffer that `activate` works in."""
         if self.isa is None:
             return T.sblock_alloc_buffer((2,), "int32")
-        return T.sblock_alloc_buffer((3, max(self.count, self.isa.halves)), "int16")
+        self._locals.append(T.sblock_alloc_buffer((3, max(self.count, self.isa.halves)), "int16"))
+        return self._locals[-1]
 
     def activate(
         self, scratch: Any, table: Any, row: int | None, pieces: int, shift: int, q: Expr, bits: int

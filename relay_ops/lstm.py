@@ -16,7 +16,7 @@ from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from .from_inputs import Ahead
-from .input_products import inputs
+from .input_products import Step, with_inputs
 from .lanes import Lanes
 from .matvec import dot_rows
 from .planes import Planes
@@ -57,21 +57,23 @@ def legalize(bb: Any, call: Any) -> Any:
     layer = Layer(call, batch, int(shape_of(x)[2]), hidden, arrays["tables"].shape[2], fits(call, arrays))
     tile = tiling(GATES, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), arrays["tables"], True)
     packed = pack_rows(arrays) if tile is None else pack_tiles(arrays, tile)
+    if tile is None:
+        step = Step(build_rows(layer))
+    else:
+        step = with_inputs(tile, batch, arrays["w_ih"], arrays["bias"], partial(build_tiles, layer, tile))
     outs = emit_scan(
         bb,
-        build_rows(layer) if tile is None else build_tiles(layer, tile, Ahead(tile, batch)),
+        step.func,
         "lstm_step",
         x,
         h0,
         [c0],
-        [relax.const(a, str(a.dtype)) for a in packed],
+        [relax.const(a, str(a.dtype)) for a in [*packed, *step.constants]],
         call.ty.fields[0],
-        [] if tile is None else Planes(tile.isa, batch, hidden).types,
+        [*([] if tile is None else Planes(tile.isa, batch, hidden).types), *step.scratch],
         last_y=True,
         reverse=bool(attr(call, "reverse")),
-        inputs=None
-        if tile is None
-        else inputs(tile, batch, arrays["w_ih"], arrays["bias"], partial(build_tiles, layer, tile)),
+        inputs=step.inputs,
     )
     return relax.Tuple(outs)
 
@@ -218,7 +220,7 @@ def build_tiles(layer: Layer, tile: Tiling, source: Ahead) -> Any:
         turn = k.turn()
         product = Product(tile, hidden, w)
 
-        def unit(name: str, rows: list[Expr], vj: Expr, valid: int) -> None:
+        def unit(name: str, rows: list[Expr], vj: Expr, valid: Expr) -> None:
             these = slice(rows[0], rows[0] + len(rows))
             units = tile.units(vj, valid)
             constants = [m_ih[vj, 0:size], m_hh[vj, 0:size], tables[0 : GATES + 1, 0:planes_of_table, 0:row]]
@@ -226,9 +228,9 @@ def build_tiles(layer: Layer, tile: Tiling, source: Ahead) -> Any:
             T.reads(*planes.regions(h, these), *states, *product.regions(vj), *constants)
             T.writes(h_out[these, units], c_out[these, units])
             sums = local_sums(tile, len(rows))
-            act = T.sblock_alloc_buffer((GATES + 1, tile.lanes), "int16")
+            act = lanes.local(GATES + 1, "int16")
             scratch = lanes.scratch(), lanes.sums()
-            state = TileState(tile, valid, layer.cell)
+            state = TileState(lanes, tile, valid, layer.cell)
             sums_x = source.sum(name, rows, vj)
             sum_products(f"h{name}", product, vj, planes.vectors(h, rows), sums)
             for number, (vb, (sums_h, _), (x, outer)) in enumerate(zip(rows, sums, sums_x, strict=True)):
@@ -245,7 +247,10 @@ def build_tiles(layer: Layer, tile: Tiling, source: Ahead) -> Any:
                         state.store(cell, c_out, vb, vj)
                         state.store(out, h_out, vb, vj)
 
-                    layer.update(lanes, pre, tables, act, scratch, fp.i32(state.load(c, vb, vj)), store)
+                    def update(vb: Expr = vb, pre: Any = pre, store: Any = store) -> None:
+                        layer.update(lanes, pre, tables, act, scratch, fp.i32(state.load(c, vb, vj)), store)
+
+                    lanes.each(valid, update)
 
         source.prepare()
         planes.prepare(h)

@@ -66,7 +66,7 @@ def legalize(bb: Any, call: Any) -> Any:
         packed = lstm_general_tiles.pack(variant, tiles, arrays)
         func = lstm_general_tiles.build(variant, tiles, packed, fits(variant, arrays))
         scratch = lstm_general_tiles.scratch_shapes(variant, tiles)
-        if lstm_general_tiles.ahead(variant):
+        if lstm_general_tiles.ahead(variant, tiles):
             prepared = inputs(tiles.gates, batch, arrays["w_ih"], arrays["bias"])
     outs = emit_scan(
         bb,

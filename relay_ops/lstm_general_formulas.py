@@ -67,10 +67,9 @@ class Formulas:
 
     def open(self) -> None:
         """Allocates in the current block what the formulas below work in."""
-        count, gates = self.lanes.count, self.v.gates
         # A row per gate, then the old cell, then the new one, all without their zero points but the last.
-        self.act = T.sblock_alloc_buffer((gates + 2, count), "int16")
-        self.units = T.sblock_alloc_buffer((2, count), "int32")
+        self.act = self.lanes.local(self.v.gates + 2, "int16")
+        self.units = self.lanes.local(2, "int32")
         self.search, self.wide = self.lanes.scratch(), self.lanes.sums()
 
     def all_tables(self) -> Any:

@@ -92,26 +92,28 @@ def _sum(name: str, out: Any, n: int, read: Read, term: Callable[[Expr], Expr], 
             T.buffer_store(out, out[0] + T.Cast(dtype, term(fp.i32(buffer[at]))), [0])
 
 
-def row_statistics(kind: str, name: str, n: int, read: Read, eps: int) -> Any:
+def row_statistics(kind: str, name: str, n: int, read: Read, eps: int, stored: int | None = None) -> Any:
     """Emits the statistics of one row, as blocks inside the current block.
 
     kind: "layer" or "mad"; name: prefix of the block names, unique in the kernel; n: length of the row;
-    read(i): (buffer, index) of element i, int8 or int16. eps: as `layer_norm_units` and `mad_norm_units` take it.
+    read(i): (buffer, index) of element i, int8 or int16. eps: as `layer_norm_units` and `mad_norm_units` take it;
+    stored: how many elements to read (None: n), those besides the n being 0.
     Returns the int64 cells that `unit` reads; a block that calls `unit` declares T.reads(cells[0:CELLS]).
     """
     total = T.sblock_alloc_buffer((1,), "int32")
     spread = T.sblock_alloc_buffer((1,), "int64")
-    _sum(f"{name}_total", total, n, read, lambda x: x, [])
+    stored = n if stored is None else stored
+    _sum(f"{name}_total", total, stored, read, lambda x: x, [])
     if kind == "layer":
-        _sum(f"{name}_squares", spread, n, read, lambda x: fp.i64(x) * fp.i64(x), [])
+        _sum(f"{name}_squares", spread, stored, read, lambda x: fp.i64(x) * fp.i64(x), [])
     else:
-        _sum(f"{name}_distances", spread, n, read, lambda x: fp.i64(T.abs(x * n - total[0])), [total[0]])
-    return from_sums(kind, name, n, total, spread, eps)
+        _sum(f"{name}_distances", spread, stored, read, lambda x: fp.i64(T.abs(x * n - total[0])), [total[0]])
+    return from_sums(kind, name, n, total, spread, eps, stored)
 
 
-def from_sums(kind: str, name: str, n: int, total: Any, spread: Any, eps: int) -> Any:
+def from_sums(kind: str, name: str, n: int, total: Any, spread: Any, eps: int, stored: int) -> Any:
     """The cells of `row_statistics` from total[0], int32, the sum of the row, and spread[0], int64, that of its
-    squares or of |n * x - total|."""
+    squares or of |n * x - total|, over `stored` elements, those besides the n being 0."""
     cells = T.sblock_alloc_buffer((CELLS,), "int64")
     work = T.sblock_alloc_buffer((CELLS,), "int64")
     with T.sblock(f"{name}_statistics"):
@@ -123,7 +125,10 @@ def from_sums(kind: str, name: str, n: int, total: Any, spread: Any, eps: int) -
             factor, shift = work[ROOT], work[SHIFT] - T.int64(UNIT_BITS)
         else:
             bits = (n - 1).bit_length()
-            reciprocal(work, spread[0] + T.int64(eps))
+            distances = spread[0]
+            if stored > n:  # zeros that are no elements are |total| away
+                distances = distances - fp.i64(T.abs(total[0])) * T.int64(stored - n)
+            reciprocal(work, distances + T.int64(eps))
             factor = _shr(work[ROOT] * T.int64(n), bits)
             shift = T.max(work[SHIFT] - T.int64(bits + UNIT_BITS), T.int64(1))
         T.buffer_store(cells, fp.i64(total[0]), [TOTAL])

@@ -8,6 +8,7 @@ from tvm.tirx.script import builder as T
 
 from irnn_tvm.ops.normalize import UNIT_BITS
 from irnn_tvm.schedules.instruction_set import InstructionSet
+from irnn_tvm.schedules.vector_set import VectorSet
 
 from . import fixed_point as fp
 from . import normalize
@@ -30,6 +31,8 @@ def row_statistics(
     """
     buffer, outer = row
     stored = int(buffer.ty.shape[-1])
+    if not isinstance(isa, VectorSet):
+        return normalize.row_statistics(kind, name, n, lambda i: (buffer, (*outer, i)), eps, stored)
     halves, words, full = isa.halves, isa.words, stored // isa.halves
     sums = T.sblock_alloc_buffer((words,), "int32")
     spreads = T.sblock_alloc_buffer((words // 2,), "int64")
@@ -77,15 +80,12 @@ def row_statistics(
     with T.sblock(f"{name}_spread"):
         T.reads(all_spreads, total[0], everything)
         T.writes(spread[0])
-        found = _lane_sum(spreads, words // 2)
-        if kind == "mad":  # zeros that are no elements are |total| away
-            found = found - fp.i64(T.abs(total[0])) * T.int64(stored - n)
-        T.buffer_store(spread, found, [0])
+        T.buffer_store(spread, _lane_sum(spreads, words // 2), [0])
         with T.serial(stored - full * halves) as i:
             value = fp.i32(buffer[(*outer, full * halves + i)])
             wide = fp.i64(value * value if kind == "layer" else T.abs(value * n - total[0]))
             T.buffer_store(spread, spread[0] + wide, [0])
-    return normalize.from_sums(kind, name, n, total, spread, eps)
+    return normalize.from_sums(kind, name, n, total, spread, eps, stored)
 
 
 def _lane_sum(buffer: Any, count: int) -> Expr:

@@ -1,7 +1,7 @@
 """Tables of pieces as vectors look them up, and the search for the piece of every lane.
 
 A search halves what is left at every level: the knot that a lane is compared with depends on the levels before. Where a
-table takes several registers (`InstructionSet.levels`), the knots of each level are stored again, by themselves: those
+table takes several registers (`VectorSet.levels`), the knots of each level are stored again, by themselves: those
 of all but the last levels fit one register.
 """
 
@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 from tvm.tirx.script import builder as T
 
-from irnn_tvm.schedules.instruction_set import InstructionSet
+from irnn_tvm.schedules.vector_set import VectorSet
 
 Expr = Any
 
 
-def table_shape(isa: InstructionSet, pieces: int) -> tuple[int, int]:
+def table_shape(isa: VectorSet, pieces: int) -> tuple[int, int]:
     """Shape of a packed table: knots, slopes and values, then knots by level, as far as they are wanted."""
     row = isa.table_row(pieces)
     *_, last = [0, *(place + size for place, size in _level_places(isa, pieces))]
     return 3 + -(-last // row), row
 
 
-def pack_table(isa: InstructionSet, tables: np.ndarray) -> np.ndarray:
+def pack_table(isa: VectorSet, tables: np.ndarray) -> np.ndarray:
     """int16 [..., 3, P] -> [..., *table_shape]: the last piece repeated, which changes no result."""
     pieces = tables.shape[-1]
     planes, row = table_shape(isa, pieces)
@@ -40,7 +40,7 @@ def pack_table(isa: InstructionSet, tables: np.ndarray) -> np.ndarray:
 
 
 def find_pieces(
-    isa: InstructionSet,
+    isa: VectorSet,
     table: Any,
     outer: Sequence[Expr],
     pieces: int,
@@ -79,7 +79,7 @@ def find_pieces(
         step, level = step // 2, level + 1
 
 
-def _level_places(isa: InstructionSet, pieces: int) -> Iterator[tuple[int, int]]:
+def _level_places(isa: VectorSet, pieces: int) -> Iterator[tuple[int, int]]:
     """For every level but the first: where its knots begin behind the values, and the entries of their registers."""
     if not isa.levels or isa.table_row(pieces) == isa.entries:
         return
@@ -91,7 +91,7 @@ def _level_places(isa: InstructionSet, pieces: int) -> Iterator[tuple[int, int]]
 
 
 def _level_registers(
-    isa: InstructionSet, table: Any, outer: Sequence[Expr], place: tuple[int, int]
+    isa: VectorSet, table: Any, outer: Sequence[Expr], place: tuple[int, int]
 ) -> Iterator[Expr]:
     row, (first, size) = int(table.shape[-1]), place
     for entry in range(first, first + size, isa.entries):

@@ -12,13 +12,14 @@ from typing import Any
 
 from tvm.tirx.script import builder as T
 
-from irnn_tvm.schedules.instruction_set import InstructionSet
+from irnn_tvm.schedules.instruction_set import InstructionSet, streamed
 
 from .tiles import BLOCK_PREFIX, LOOP_PREFIX, UNROLL_ATTR, Tiling
 from .vectors import Vectors
 
 Expr = Any
 LINE_BYTES = 64  # of a cache
+FETCH = "irnn_fetch"  # const void *(const void *weights, int32_t bytes): where these bytes are now
 Out = Sequence[tuple[Any, tuple[Expr, ...]]]
 
 
@@ -49,11 +50,11 @@ def sum_products(name: str, product: Product, number: Expr, vectors: Vectors, ou
     are neighbours. Blocks of the loops are called tile_loop_<name>_<n>.
     """
     isa = product.tile.isa
+    if _by_routine(product, vectors):
+        _call(name, product, number, vectors, out)
+        return
     first = [vectors.first_sum(isa, f"{name}_{n}", n, product.depth) for n in range(len(vectors))]
     for part in _parts(name, product, vectors):
-        if part.by_routine(vectors):
-            part.call(number, vectors, out)
-            continue
         with T.sblock(f"{BLOCK_PREFIX}_start_{part.label}"):
             regions = part.start_regions(number)
             T.reads(*regions, *(total.region for total in first if total is not None))
@@ -65,6 +66,39 @@ def sum_products(name: str, product: Product, number: Expr, vectors: Vectors, ou
                     T.buffer_store(acc, begin, [T.Ramp(lane, 1, isa.words)])
         part.multiply(number, vectors, 0, *vectors.groups(isa, product.depth))
         part.store(out)
+
+
+def _by_routine(product: Product, vectors: Vectors) -> bool:
+    """Whether the instruction set has a routine that makes these sums."""
+    tile, isa = product.tile, product.tile.isa
+    rows = tile.block * tile.lanes
+    return len(vectors) == 1 and rows == isa.routine_rows and vectors.whole(isa, product.depth)
+
+
+def _call(name: str, product: Product, number: Expr, vectors: Vectors, out: Out) -> None:
+    """All sums of tile `number` with one vector, by the routine."""
+    tile, isa = product.tile, product.tile.isa
+    [(buffer, indices)] = out
+    elements = vectors.elements(isa, product.depth)
+    with T.sblock(f"{BLOCK_PREFIX}_call_{name}"):
+        T.reads(*vectors.region(isa, 0, elements), *product.regions(number))
+        T.writes(buffer[(*indices, slice(0, tile.width))])
+        weights = T.address_of(product.weights[number * tile.blocks, 0, 0])
+        if streamed():
+            size = tile.blocks * int(product.weights.shape[1]) * int(product.weights.shape[2])
+            weights = T.call_extern("handle", FETCH, weights, T.int32(size))
+        operands = (
+            T.address_of(buffer[(*indices, 0)]),
+            weights,
+            vectors.address(),
+            elements,
+            tile.blocks,
+            None if product.start is None else T.address_of(product.start[number, 0]),
+        )
+        if tile.rows < tile.lanes:
+            # A local buffer is made as large as what is seen to be used of it, and only rows that are no padding are.
+            T.buffer_store(buffer, T.int32(0), [*indices, tile.width - 1])
+        T.evaluate(isa.call_routine(*operands))
 
 
 def start_products(product: Product, number: Expr, first: Any, out: tuple[Any, tuple[Expr, ...]]) -> None:
@@ -244,56 +278,6 @@ class _Part:
                     multiply(rest + n, 1, vectors.load(isa, rest + n, 1))
                 if partial:
                     multiply(first + groups, 1, vectors.load_rest(isa, first + groups, partial))
-
-    def by_routine(self, vectors: Vectors) -> bool:
-        """Whether the instruction set has a routine that makes these sums."""
-        isa = self.isa
-        whole = self.registers * isa.register_bytes == self.product.weights.shape[-1]
-        groups, _ = vectors.groups(isa, self.product.depth)
-        return len(vectors) == 1 and whole and groups > 0 and self.registers == isa.routine_registers
-
-    def call(self, number: Expr, vectors: Vectors, out: Out) -> None:
-        """What `start`, `multiply` and `store` do, by the routine."""
-        isa, product = self.isa, self.product
-        groups, partial = vectors.groups(isa, product.depth)
-        [(buffer, indices)], [outer], block = out, vectors.outer, self.weights(number)
-        taken = product.weights[block, 0:groups, 0 : product.weights.shape[-1]]
-        with T.sblock(f"{BLOCK_PREFIX}_call_{self.label}"):
-            T.reads(*vectors.region(isa, 0, groups * isa.group), taken, *self.start_regions(number))
-            T.writes(*self.regions(out))
-            operands = (
-                T.address_of(buffer[(*indices, self.at // isa.spread)]),
-                T.address_of(product.weights[block, 0, 0]),
-                T.address_of(vectors.buffer[(*outer, 0)]),
-                T.int32(groups),
-                None if product.start is None else T.address_of(product.start[number, self.at]),
-            )
-            T.evaluate(isa.call_routine(*operands))
-        if partial:
-            self.add_rest(block, vectors, groups, partial, out)
-
-    def add_rest(self, block: Expr, vectors: Vectors, group: int, elements: int, out: Out) -> None:
-        """out += products with the last group of one vector, of which there are only some activations."""
-        isa, weights = self.isa, self.product.weights
-        [(buffer, indices)], [acc] = out, self.acc
-        with T.sblock(f"{BLOCK_PREFIX}_rest_{self.label}"):
-            T.reads(
-                *self.everything,
-                *vectors.region(isa, group, elements),
-                weights[block, group, 0 : weights.shape[-1]],
-                *self.regions(out),
-            )
-            T.writes(*self.everything, *self.regions(out))
-            [activations] = vectors.load_rest(isa, group, elements)
-            for register in range(self.registers):
-                T.buffer_store(
-                    acc, T.Broadcast(T.int32(0), isa.words), [T.Ramp(register * isa.words, 1, isa.words)]
-                )
-                place = T.Ramp(register * isa.register_bytes, 1, isa.register_bytes)
-                isa.dot(acc, register * isa.words, [weights[block, group, place]], activations)
-            for lane in range(0, self.registers * isa.words, isa.words * isa.spread):
-                place = (*indices, T.Ramp((self.at + lane) // isa.spread, 1, isa.words))
-                T.buffer_store(buffer, buffer[place] + isa.gather(self.acc, 0, lane), list(place))
 
     def store(self, out: Out) -> None:
         """Moves the sums to where they are wanted."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tvm
 from tvm import relax
 from tvm.ir import GenericConst, Op, register_op_attr
 from tvm.relax.transform.legalize_ops.common import register_legalize
+
+from irnn_tvm.schedules.instruction_set import lowering_of
 
 InferType = Callable[[Any], Any]
 Legalize = Callable[[Any, Any], Any]
@@ -27,7 +29,12 @@ def define(name: str, tensors: list[str], infer: InferType, legalize: Legalize) 
     for tensor in tensors:
         op.add_argument(tensor, "Tensor", "")
     register_op_attr(full, "FPurity", True)
-    register_legalize(full, legalize)
+
+    def legalize_as_chosen(bb: Any, call: Any) -> Any:
+        with lowering_of(call):
+            return legalize(bb, call)
+
+    register_legalize(full, legalize_as_chosen)
 
 
 def call(name: str, args: list[Any], attrs: dict[str, Any]) -> Any:
@@ -78,3 +85,10 @@ def constant(expr: Any, bb: Any, what: str) -> Any:
     if not isinstance(expr, GenericConst):
         raise BuildError(f"{what} must be a constant of the exported program, but it is computed at run time")
     return expr.value.numpy()
+
+
+def constant_of(expr: Any, values: Mapping[Any, Any]) -> Any | None:
+    """The constant that an expression is, or a variable is bound to; None: there is none. values: of variables."""
+    while isinstance(expr, relax.Var) and expr in values:
+        expr = values[expr]
+    return expr if isinstance(expr, GenericConst) else None

@@ -15,7 +15,7 @@ from tvm.tirx.script import builder as T
 
 from . import fixed_point as fp
 from .from_inputs import Ahead
-from .input_products import inputs
+from .input_products import Step, with_inputs
 from .kernel import INDEPENDENT_ATTR, MACS_ATTR, kernel
 from .lanes import Lanes
 from .matvec import dot_rows
@@ -43,34 +43,33 @@ def legalize(bb: Any, call: Any) -> Any:
     batch, hidden = (int(d) for d in shape_of(h0))
     width, table = int(shape_of(x)[2]), arrays.get("table")
     pieces = 0 if table is None else int(table.shape[1])
-    single = None
     tile = tiling(1, hidden, batch, (arrays["w_ih"], arrays["w_hh"]), table, True)
     if tile is None:
-        func = build(call, batch, width, hidden, pieces)
+        step = Step(build(call, batch, width, hidden, pieces))
         weights = np.ascontiguousarray(np.concatenate([arrays["w_ih"], arrays["w_hh"]], axis=1))
         packed = [weights, *(arrays[name] for name in ("bias", "mult_ih", "mult_hh"))]
     else:
         worst = products_bound(arrays["w_ih"], arrays["mult_ih"], arrays["bias"])
         worst = worst + products_bound(arrays["w_hh"], arrays["mult_hh"], None)
         fits = fp.within_int32(int(worst.max()), attr(call, "shift"), attr(call, "zp"))
-        func = build_tiles(call, tile, batch, pieces, fits, Ahead(tile, batch))
-        single = partial(build_tiles, call, tile, batch, pieces, fits)
+        form = partial(build_tiles, call, tile, batch, pieces, fits)
+        step = with_inputs(tile, batch, arrays["w_ih"], arrays["bias"], form)
         packed = [tile.pack_weights(arrays["w_hh"]), *(tile.pack(arrays[n]) for n in ("mult_ih", "mult_hh"))]
     if table is not None:
         packed.append(table if tile is None else tile.pack_table(table))
     outs = emit_scan(
         bb,
-        func,
+        step.func,
         "rnn_step",
         x,
         h0,
         [],
-        [relax.const(a, str(a.dtype)) for a in packed],
+        [relax.const(a, str(a.dtype)) for a in [*packed, *step.constants]],
         call.ty.fields[0],
-        [] if tile is None else Planes(tile.isa, batch, hidden).types,
+        [*([] if tile is None else Planes(tile.isa, batch, hidden).types), *step.scratch],
         last_y=True,
         reverse=bool(attr(call, "reverse")),
-        inputs=None if tile is None else inputs(tile, batch, arrays["w_ih"], arrays["bias"], single),
+        inputs=step.inputs,
     )
     return relax.Tuple(outs)
 
@@ -94,7 +93,7 @@ def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool, so
         turn = k.turn()
         product = Product(tile, hidden, w)
 
-        def unit(name: str, rows: list[Any], vj: Any, valid: int) -> None:
+        def unit(name: str, rows: list[Any], vj: Any, valid: Any) -> None:
             these = slice(rows[0], rows[0] + len(rows))
             units = tile.units(vj, valid)
             constants = [m[vj, 0:size] for m in (m_ih, m_hh)]
@@ -103,21 +102,25 @@ def build_tiles(call: Any, tile: Tiling, batch: int, pieces: int, fits: bool, so
             T.writes(y[these, units])
             sums = local_sums(tile, len(rows))
             scratch, wide = lanes.scratch(), lanes.sums()
-            state = TileState(tile, valid)
+            state = TileState(lanes, tile, valid)
             sums_x = source.sum(name, rows, vj)
             sum_products(f"h{name}", product, vj, planes.vectors(h, rows), sums)
             for number, (vb, (sums_h, _), (x, outer)) in enumerate(zip(rows, sums, sums_x, strict=True)):
                 with T.sblock(f"update{name}_{number}"):
                     T.reads(sums_h[0:size], x[(*outer, slice(0, size))], *constants)
                     T.writes(y[vb, units])
-                    from_x = lanes.load(x, *outer, 0), lanes.load(m_ih, vj, 0)
-                    terms = [from_x, (lanes.load(sums_h, 0), lanes.load(m_hh, vj, 0))]
-                    pre = lanes.rescale(wide, terms, shift, zp, bits if pieces else 8, fits)
-                    value = T.max(pre, T.int8(zp))
-                    if pieces:
-                        table_shift = attr(call, "table_shift")
-                        value = lanes.activate(scratch, table, None, pieces, table_shift, pre, 8)
-                    state.store(value, y, vb, vj)
+
+                    def update(vb: Any = vb, x: Any = x, outer: Any = outer, sums_h: Any = sums_h) -> None:
+                        from_x = lanes.load(x, *outer, 0), lanes.load(m_ih, vj, 0)
+                        terms = [from_x, (lanes.load(sums_h, 0), lanes.load(m_hh, vj, 0))]
+                        pre = lanes.rescale(wide, terms, shift, zp, bits if pieces else 8, fits)
+                        value = T.max(pre, T.int8(zp))
+                        if pieces:
+                            table_shift = attr(call, "table_shift")
+                            value = lanes.activate(scratch, table, None, pieces, table_shift, pre, 8)
+                        state.store(value, y, vb, vj)
+
+                    lanes.each(valid, update)
 
         source.prepare()
         planes.prepare(h)

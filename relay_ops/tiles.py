@@ -15,6 +15,7 @@ from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from irnn_tvm.schedules.instruction_set import InstructionSet, current
+from irnn_tvm.schedules.vector_set import VectorSet
 
 from .lanes import Lanes, short_pieces
 from .piece_tables import pack_table, table_shape
@@ -65,7 +66,7 @@ class Tiling:
             return T.min(regular, self.rows - self.lanes)
         return regular
 
-    def units(self, number: Expr, valid: int) -> slice:
+    def units(self, number: Expr, valid: Expr) -> slice:
         """The first `valid` rows of tile `number`."""
         return slice(self.first(number), self.first(number) + valid)
 
@@ -115,7 +116,8 @@ class Tiling:
         padded = np.zeros((self.gates, self.rows, groups * group), np.int8)
         padded[:, :, :depth] = rows.reshape(self.gates, self.rows, depth)
         shaped = self._cut(padded).reshape(self.blocks, self.block, self.count, self.lanes, groups, group)
-        packed = shaped.transpose(2, 0, 4, 1, 3, 5).reshape(shape[0], groups, shape[2])
+        rows = shaped.transpose(2, 0, 4, 1, 3, 5).reshape(shape[0], groups, -1, group)
+        packed = self.isa.pack_block(rows)
         if self.corrected:
             sums = shaped.astype(np.int32).sum(axis=(4, 5), dtype=np.int32).transpose(2, 0, 1, 3)
             corrections = np.ascontiguousarray(sums.reshape(shape[0], 1, -1) * np.int32(-self.isa.offset))
@@ -153,11 +155,16 @@ class Tiling:
 
     def pack_table(self, tables: np.ndarray) -> np.ndarray:
         """int16 [..., 3, P] -> [..., *table_shape]."""
-        return pack_table(self.isa, tables)
+        return pack_table(self.isa, tables) if isinstance(self.isa, VectorSet) else tables
 
     def table_shape(self, pieces: int) -> tuple[int, int]:
         """Shape of a packed table."""
-        return table_shape(self.isa, pieces)
+        return table_shape(self.isa, pieces) if isinstance(self.isa, VectorSet) else (3, pieces)
+
+    @property
+    def in_vectors(self) -> bool:
+        """Whether the rows of a tile are worked on together, not only its products."""
+        return isinstance(self.isa, VectorSet)
 
 
 def tiling(
@@ -173,10 +180,15 @@ def tiling(
     isa = current()
     if isa is None or any(int(w.min(initial=0)) < isa.lowest_weight for w in weights):
         return None
-    if tables is not None and (tables.shape[-1] > isa.most_pieces or not short_pieces(tables)):
+    vectors_of_rows = isinstance(isa, VectorSet)
+    if (
+        vectors_of_rows
+        and tables is not None
+        and not (tables.shape[-1] <= isa.most_pieces and short_pieces(tables))
+    ):
         return None
     lanes = isa.lanes(rows, gates)
-    return Tiling(isa, gates, rows, lanes, overlap and rows >= lanes).for_vectors(vectors)
+    return Tiling(isa, gates, rows, lanes, overlap and vectors_of_rows and rows >= lanes).for_vectors(vectors)
 
 
 def products_bound(w: np.ndarray, mult: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -195,7 +207,7 @@ def magnitude(values: np.ndarray) -> int:
 def for_each_tile(
     tile: Tiling,
     count: Expr,
-    unit: Callable[[str, list[Expr], Expr, int], None],
+    unit: Callable[[str, list[Expr], Expr, Expr], None],
     at_a_time: int | None = None,
     turn: Expr | None = None,
 ) -> None:
@@ -208,15 +220,22 @@ def for_each_tile(
     def place(vj: Expr) -> Expr:
         if turn is None:
             return vj
-        return vj + T.Cast(str(vj.ty.dtype), turn) * (tile.full - 1 - 2 * vj)
+        return vj + T.Cast(str(vj.ty.dtype), turn) * (tile.full - 1 - 2 * vj) if tile.in_vectors else vj
 
     sizes = (at_a_time or tile.isa.vectors, tile.isa.joined, 1)
-    if tile.full:
-        with T.serial(tile.full) as j:
-            in_vectors(
-                count, sizes, tile.full, j, lambda name, rows, vj: unit(name, rows, place(vj), tile.lanes)
-            )
-    if tile.rest:
+    # Where a loop goes over the rows of a tile, it ends earlier in the last one; vectors need code of their own for it.
+    one_form = not tile.in_vectors and tile.rest > 0
+    whole = tile.count if one_form else tile.full
+    if whole:
+        with T.serial(whole) as j:
+
+            def emit(name: str, rows: list[Expr], vj: Expr) -> None:
+                number = place(vj)
+                valid = T.min(tile.lanes, tile.rows - number * tile.lanes) if one_form else tile.lanes
+                unit(name, rows, number, valid)
+
+            in_vectors(count, sizes, whole, j, emit)
+    if tile.rest and not one_form:
         last = T.int32(tile.full)
         in_vectors(count, sizes, 0, last, lambda name, rows, vj: unit(f"{name}_last", rows, vj, tile.rest))
 
@@ -255,12 +274,11 @@ def in_vectors(
 class TileState:
     """Loads and stores the rows of a tile in buffers [batch, rows], without padding: those of the last tile singly."""
 
-    def __init__(self, tile: Tiling, valid: int, *dtypes: str) -> None:
+    def __init__(self, lanes: Lanes, tile: Tiling, valid: Expr, *dtypes: str) -> None:
         """dtypes: of what is loaded and stored, int8 apart."""
-        self.tile, self.valid = tile, valid
-        self.lanes = Lanes(tile.lanes, tile.isa)
+        self.tile, self.valid, self.lanes = tile, valid, lanes
         self.local: dict[str, Any] = {}
-        if valid != tile.lanes:
+        if tile.in_vectors and valid != tile.lanes:
             self.local = {
                 d: T.sblock_alloc_buffer((tile.lanes,), d) for d in dict.fromkeys(("int8", *dtypes))
             }

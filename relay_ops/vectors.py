@@ -46,6 +46,20 @@ class Vectors:
         """Whole groups of activations, and how many activations are left."""
         return divmod(depth, isa.group)
 
+    def whole(self, isa: InstructionSet, depth: int) -> bool:
+        """Whether a routine may read them to the end of the last group, or stops where they end."""
+        return isa.stops or depth % isa.group == 0
+
+    def elements(self, isa: InstructionSet, depth: int) -> int:
+        """Activations that a routine reads of each."""
+        del isa
+        return depth
+
+    def address(self) -> Expr:
+        """Of the only one."""
+        [outer] = self.outer
+        return T.address_of(self.buffer[(*outer, 0)])
+
     def first_sum(self, isa: InstructionSet, name: str, number: int, depth: int) -> FirstSum | None:
         """What the sums of vector `number` start with where the instruction set says so, computed in a block of its own
         inside the current one."""

@@ -4,6 +4,7 @@ wants them; tables by vtbl, with 8 bytes of indices at a time."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tvm.tirx.script import builder as T
 
@@ -16,15 +17,30 @@ class Armv7Neon(Neon):
     name = "armv7-neon"
     vectors = 1
     alone = armv7_dot.ROWS
-    routine_registers = armv7_dot.ROWS
+    routine_rows = armv7_dot.ROWS
+    planes = 1
     unroll = 4
     most_pieces = 32
     levels = True
 
+    def in_planes(self, depth: int) -> bool:
+        """A copy with zeros behind it, where the routine would read on."""
+        return depth % self.group != 0
+
+    def groups(self, depth: int) -> int:
+        return -(-depth // self.group)
+
+    def load_planes(self, planes: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
+        *outer, first = index
+        return self.load_activations(planes, (*outer, 0, first), groups)
+
+    def planes_of(self, activations: Expr) -> tuple[Expr, ...]:
+        return (activations,)
+
     def call_routine(
-        self, sums: Expr, weights: Expr, activations: Expr, groups: Expr, start: Expr | None
+        self, sums: Expr, weights: Expr, activations: Expr, depth: int, blocks: int, start: Expr | None
     ) -> Expr:
-        arguments = (sums, weights, activations, groups)
+        arguments = (sums, weights, activations, T.int32(depth // self.group), T.int32(blocks))
         if start is None:
             return T.call_extern("int32", armv7_dot.FROM_0, *arguments)
         return T.call_extern("int32", armv7_dot.FROM_START, *arguments, start)

@@ -1,4 +1,5 @@
-"""What kernels ask of a SIMD instruction set: int8 dot products in tiles of rows, and lookups in small tables.
+"""What kernels ask of an instruction set: int8 dot products in tiles of rows. What is done with their sums, a set may
+do in vectors, too (vector_set.py).
 
 A tile is `lanes` rows of each gate, and its products are made in blocks of gates, whose sums fit the registers. Weights
 lie in the order in which they are read: for every block all groups of activations, for every group all rows of the
@@ -8,11 +9,10 @@ block, for every row the weights of a group.
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from tvm.tirx.script import builder as T
 Expr = Any
 
 
-class InstructionSet(ABC):
+class InstructionSet:
     """Emits TIR with the intrinsics of one instruction set, for vectors of int32 lanes.
 
     - name: as in Target.instruction_set. register_bytes: of a vector register.
@@ -34,12 +34,17 @@ class InstructionSet(ABC):
       have been joined beforehand (relay_ops/vectors.py); 0: that gains nothing.
     - alone: registers of weights whose sums are kept at a time for one activation vector. vectors: how many vectors
       share the loads of weights where there are several, with sums for `shared` registers each.
-    - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that `look_up` can hold.
+    - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that can be looked up.
     - offset: what `load_activations` adds to activations; with the weights lie the sums that take it away again.
     - negatives: whether sums start with what `sum_negatives` makes of the activations.
-    - routine_registers: of weights that a call of `call_routine` multiplies with one vector; 0: there is no routine.
-    - planes: of activations, as `planes_of` makes them; 0: products take activations as they are. cached: bytes of
-      a tile's weights that are to stay in the first cache while one vector after another is multiplied; 0: do not care.
+    - routine_rows: of a block whose sums `call_routine` makes; 0: there is no routine. stops: whether it reads no
+      activation behind the last one; else to the end of the last group.
+    - planes: of activations, as `planes_of` makes them, with `plane_bits` each; 0: products take activations as they
+      are. cached: bytes of a tile's weights that are to stay in the first cache while one vector after another is
+      multiplied; 0: do not care.
+    - ahead: whether several time steps' products with x are made together, sharing weights; else each within its step.
+    - chosen_lanes: lanes of all tiles, whatever `lanes` would choose; 0: that.
+    - row_unroll: where the rows of a tile are worked on one after the other, how many of them a loop's body has.
     """
 
     name: str
@@ -60,9 +65,14 @@ class InstructionSet(ABC):
     most_pieces: int = 64
     offset: int = 0
     negatives: bool = False
-    routine_registers: int = 0
+    routine_rows: int = 0
+    stops: bool = False
     planes: int = 0
+    plane_bits: int = 8
     cached: int = 0
+    ahead: bool = True
+    chosen_lanes: int = 0
+    row_unroll: int = 1
 
     @property
     def words(self) -> int:
@@ -76,6 +86,8 @@ class InstructionSet(ABC):
 
     def lanes(self, rows: int, gates: int) -> int:
         """Lanes of the tiles that `rows` rows of each gate are cut in: wide, unless that pads more than narrow does."""
+        if self.chosen_lanes:
+            return self.chosen_lanes
         padded = {lanes: -(-rows // lanes) * lanes for lanes in self.tiles if lanes * gates <= self.rows}
         fewest = min(padded.values())
         return next(lanes for lanes in padded if padded[lanes] <= 1.04 * fewest)
@@ -84,7 +96,7 @@ class InstructionSet(ABC):
         """Groups of weights that rows of `depth` have, with those of zeros. Where activations are in planes, which end
         with zeros, too, the loop over them unrolls whatever the depth."""
         groups = -(-depth // self.group)
-        return -(-groups // self.unroll) * self.unroll if self.planes else groups
+        return -(-groups // self.unroll) * self.unroll if self.in_planes(depth) else groups
 
     def for_vectors(self, count: Expr) -> InstructionSet:
         """The set for products of weights with `count` activation vectors at a time, with the same tiles. Where the
@@ -105,13 +117,23 @@ class InstructionSet(ABC):
             parts += 1
         return parts
 
-    @abstractmethod
+    def in_planes(self, depth: int) -> bool:
+        """Whether products of this depth take activations in planes."""
+        del depth
+        return self.planes > 0
+
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
         """Operands of `dot` for `groups` groups of int8 [..., depth], from an index on."""
+        raise NotImplementedError(f"{self.name} has a routine for products")
 
     def planes_of(self, activations: Expr) -> tuple[Expr, ...]:
         """What products take of a register of activations: `planes` registers of int8 lanes."""
         raise NotImplementedError(f"{self.name} takes activations as they are")
+
+    def call_planes(self, planes: Expr, activations: Expr, depth: int) -> Expr | None:
+        """A call that makes all planes of a vector, with zeros behind them, of both addresses; None: `planes_of`."""
+        del planes, activations, depth
+        return None
 
     def load_planes(self, planes: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
         """`load_activations` where `planes_of` was stored before: int8 [..., planes, depth]."""
@@ -123,6 +145,11 @@ class InstructionSet(ABC):
         """The same for up to `joined` vectors of int8 [..., depth], each from an index on."""
         [index] = indices
         return self.load_activations(x, index, groups)
+
+    def pack_block(self, rows: np.ndarray) -> np.ndarray:
+        """int8 [..., rows, group] -> [..., rows * group]: the weights that a block multiplies a group with, as they lie
+        in memory."""
+        return rows.reshape(*rows.shape[:-2], -1)
 
     def pack_start(self, values: np.ndarray) -> np.ndarray:
         """[..., rows] -> [..., any size]: what sums start with, as `load_start` reads it."""
@@ -145,21 +172,29 @@ class InstructionSet(ABC):
             total = self.add_products(total, w, x)
         T.buffer_store(acc, total, [place])
 
-    @abstractmethod
     def add_products(self, total: Expr, weights: Expr, activations: Expr) -> Expr:
         """A register of sums plus the products of a register of weights with activations, as `dot` adds them up."""
+        raise NotImplementedError(f"{self.name} has a routine for products")
 
     def call_routine(
-        self, sums: Expr, weights: Expr, activations: Expr, groups: Expr, start: Expr | None
+        self, sums: Expr, weights: Expr, activations: Expr, depth: int, blocks: int, start: Expr | None
     ) -> Expr:
-        """A call that makes the sums, as `gather` gives them, of `routine_registers` registers of weights with some
-        groups of one vector, at least one. Others: addresses of the first of them, with weights of nothing else between
-        those of two groups; start: what `load_start` would load (None: 0)."""
+        """A call that makes the sums, as `gather` gives them, of some blocks of `routine_rows` rows with one vector of
+        `depth` activations, at least one. Others: addresses of the first of them; start: what `pack_start` made of
+        these blocks (None: 0)."""
         raise NotImplementedError(f"{self.name} has no routine")
 
     def assembly(self) -> dict[str, str]:
         """Symbols that such calls may need, and the assembly text that defines each."""
         return {}
+
+    def c_routines(self) -> dict[str, str]:
+        """Symbols that calls may need, and the C99 text that defines each, with or without intrinsics."""
+        return {}
+
+    def llvm(self) -> str:
+        """Functions in LLVM's language that expressions call; they are put in the place of these calls."""
+        return ""
 
     def sum_negatives(self, x: Any, index: Sequence[Expr], depth: int, scratch: Any) -> Expr:
         """What sums start with where `negatives` says so, int32: the sum of |x| over the negative ones of `depth`
@@ -174,73 +209,9 @@ class InstructionSet(ABC):
         """int32 sums of `words` rows of a vector, whose accumulators start at acc[vector / joined][at]."""
         return acc[vector][T.Ramp(at, 1, self.words)]
 
-    @abstractmethod
-    def scaled_sum(self, terms: Sequence[tuple[Expr, Expr]], shift: int) -> Expr:
-        """(a * b + ... + 2**(shift-1)) >> shift of one register of int32 lanes each, in 64 bits, known to fit int32."""
-
-    @abstractmethod
-    def interpolate(self, distance: Expr, slope: Expr, value: Expr, shift: int) -> Expr:
-        """int16 saturated (slope * distance + (value << shift) + 2**(shift-1)) >> shift of registers of int16 lanes.
-
-        The sum is known to fit int32; shift is at most 14.
-        """
-
     def prefetch(self, address: Expr) -> None:
         """Emits a prefetch into the second cache, where `cached` asks for parts."""
         del address
-
-    # Statistics of rows (relay_ops/normalize.py).
-
-    @abstractmethod
-    def add_pairs(self, total: Expr, values: Expr) -> Expr:
-        """A register of int32 lanes: total plus sums of neighbours of int16 lanes."""
-
-    @abstractmethod
-    def add_squares(self, total: Expr, values: Expr) -> Expr:
-        """A register of int64 lanes: total plus the squares of a register of int16 lanes, in any order."""
-
-    @abstractmethod
-    def add_sizes(self, total: Expr, values: Expr) -> Expr:
-        """A register of int64 lanes: total plus |values| of a register of int32 lanes, in any order."""
-
-    @abstractmethod
-    def scaled_by(self, values: Expr, factor: Expr, shift: Expr) -> Expr:
-        """(values * factor + 2**(shift-1)) >> shift of a register of int32 lanes, in 64 bits, known to fit int32.
-
-        factor: int32, shift: int64 in 1..62, both known at run time only and the same for all lanes; the product is
-        below 2**62.
-        """
-
-    # Tables. An index is an int16 lane of a form of its own: first_index + piece * index_step.
-    first_index = 0
-    index_step = 1
-    # Whether the knots of every level of a search get registers of their own (relay_ops/piece_tables.py).
-    levels = False
-
-    @property
-    def entries(self) -> int:
-        """int16 entries of a table that a register holds."""
-        return self.halves
-
-    def table_row(self, pieces: int) -> int:
-        """int16 entries of a row of a table as it is stored, whole registers: `load_table` reads no further."""
-        return -(-pieces // self.entries) * self.entries
-
-    def load_table(self, table: Any, index: Sequence[Expr], pieces: int) -> list[Expr]:
-        """A row of a table, int16 [..., table_row], in registers."""
-        return [
-            self.load_entries(table, (*index, first))
-            for first in range(0, self.table_row(pieces), self.entries)
-        ]
-
-    def load_entries(self, table: Any, index: Sequence[Expr]) -> Expr:
-        """A register with `entries` entries of a table, from an index on."""
-        *outer, first = index
-        return table[(*outer, T.Ramp(first, 1, self.entries))]
-
-    @abstractmethod
-    def look_up(self, table: Sequence[Expr], index: Expr) -> Expr:
-        """int16 lanes of a table, for one register of indices."""
 
 
 def broadcast_words(isa: InstructionSet, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
@@ -256,9 +227,26 @@ def intrinsic(dtype: str, name: str, *arguments: Expr) -> Expr:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """How an operator's kernels are made where that is not the default: an instruction set (None: scalar code), and a
+    word about where the choice comes from, for the report. inner_unroll: of loops that are left to LLVM (leave.py)."""
+
+    isa: InstructionSet | None
+    why: str
+    inner_unroll: int = 1
+
+
+Choose = Callable[[Any, InstructionSet | None], Chosen | None]
+
+
+@dataclass(frozen=True)
 class _Lowering:
     isa: InstructionSet | None
     shared: frozenset[bytes]
+    stream: bool = False
+    choose: Choose | None = None
+    why: str = ""
+    inner_unroll: int = 1
 
 
 _CURRENT: ContextVar[_Lowering | None] = ContextVar("lowering", default=None)
@@ -276,15 +264,54 @@ def shared(weights: np.ndarray) -> bool:
     return lowering is not None and digest(weights) in lowering.shared
 
 
+def streamed() -> bool:
+    """Whether the weights of products are fetched, a tile at a time, before a routine reads them."""
+    lowering = _CURRENT.get()
+    return lowering is not None and lowering.stream
+
+
+def inner_unroll() -> int:
+    """How far the innermost loops of kernels are unrolled that are left to LLVM."""
+    lowering = _CURRENT.get()
+    return 1 if lowering is None else lowering.inner_unroll
+
+
+def why_chosen() -> str:
+    """Where the choices for the operator that is being lowered come from; empty: they are the default."""
+    lowering = _CURRENT.get()
+    return "" if lowering is None else lowering.why
+
+
 def digest(weights: np.ndarray) -> bytes:
     """What `lowering_for` knows weights by."""
     return hashlib.sha256(weights.tobytes()).digest()
 
 
 @contextmanager
-def lowering_for(chosen: InstructionSet | None, shared: Iterable[np.ndarray] = ()) -> Iterator[None]:
-    """Lowers everything inside for an instruction set. shared: weights that are read in the order of the program."""
-    token = _CURRENT.set(_Lowering(chosen, frozenset(digest(w) for w in shared)))
+def lowering_for(
+    chosen: InstructionSet | None,
+    shared: Iterable[np.ndarray] = (),
+    stream: bool = False,
+    choose: Choose | None = None,
+) -> Iterator[None]:
+    """Lowers everything inside for an instruction set. shared: weights that are read in the order of the program;
+    stream: see `streamed`; choose: gets every call of an operator and the instruction set."""
+    token = _CURRENT.set(_Lowering(chosen, frozenset(digest(w) for w in shared), stream, choose))
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+@contextmanager
+def lowering_of(call: Any) -> Iterator[None]:
+    """Lowers one call of an operator, with what was chosen for it."""
+    lowering = _CURRENT.get()
+    found = None if lowering is None or lowering.choose is None else lowering.choose(call, lowering.isa)
+    if lowering is None or found is None:
+        yield
+        return
+    token = _CURRENT.set(replace(lowering, isa=found.isa, why=found.why, inner_unroll=found.inner_unroll))
     try:
         yield
     finally:

@@ -11,10 +11,11 @@ from typing import Any
 
 from tvm.tirx.script import builder as T
 
-from .instruction_set import Expr, InstructionSet, intrinsic
+from .instruction_set import Expr, intrinsic
+from .vector_set import VectorSet
 
 
-class Neon(InstructionSet):
+class Neon(VectorSet):
     name = "neon"
     register_bytes = 16
     tiles: tuple[int, ...] = (8, 4)

@@ -7,10 +7,11 @@ from typing import Any
 
 from tvm.tirx.script import builder as T
 
-from .instruction_set import Expr, InstructionSet, broadcast_words, intrinsic
+from .instruction_set import Expr, broadcast_words, intrinsic
+from .vector_set import VectorSet
 
 
-class X86(InstructionSet):
+class X86(VectorSet):
     """Formulas for vectors of any width; most instructions work in each of their 128-bit parts."""
 
     multiply_add: str

@@ -16,10 +16,15 @@ from irnn_tvm.targets import (
     arm_i8mm,
     armv7,
     c,
+    cortex_m0plus,
+    cortex_m3,
     cortex_m4,
     cortex_m7,
+    cortex_m33,
     cortex_m55,
+    cortex_m85,
     host,
+    riscv32,
     x86,
     x86_avx2,
     x86_avx512,
@@ -29,7 +34,8 @@ from irnn_tvm.targets import (
 from irnn_tvm.targets.base import Emulator, Target
 
 _X86 = (x86, x86_avx2, x86_avx512, x86_avx_vnni, x86_avx512_vnni)
-_MODULES = (host, arm, arm_i8mm, arm_a53, armv7, *_X86, cortex_m4, cortex_m7, cortex_m55, c)
+_CORTEX_M = (cortex_m0plus, cortex_m3, cortex_m4, cortex_m7, cortex_m33, cortex_m55, cortex_m85)
+_MODULES = (host, arm, arm_i8mm, arm_a53, armv7, *_X86, *_CORTEX_M, riscv32, c)
 
 TARGETS: Mapping[str, Target] = MappingProxyType({module.TARGET.name: module.TARGET for module in _MODULES})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -54,6 +54,11 @@ class Emulator:
     package: str
     board: str | None = None
 
+    @property
+    def machine(self) -> str:
+        """The board's name ("mps2-an386"); for programs, the CPU's."""
+        return self.args[1] if len(self.args) > 1 else self.qemu
+
     def to_report(self) -> dict[str, Any]:
         """The `emulator` entry of report.json."""
         return {"kind": self.kind, "qemu": self.qemu, "args": list(self.args), "package": self.package}
@@ -69,6 +74,9 @@ class Target:
     64. integer_only: build refuses a model with a float operation left. instruction_set: the one of schedules/ that
     kernels are written for, or "native" for the best that this machine has; None: scalar code. variants: names of
     targets, the best first, whose kernels a library holds all of, to choose among them at run time.
+    instruction_set_in_c: the form of it that C sources are written for, where it is another one.
+    missing_arithmetic: "armv6m" where 64-bit products, shifts and division must be functions of the library.
+    more_boards: emulated boards besides that of `emulator`, with less memory than tests need.
     """
 
     name: str
@@ -84,6 +92,9 @@ class Target:
     integer_only: bool = False
     instruction_set: str | None = None
     variants: tuple[str, ...] = ()
+    instruction_set_in_c: str | None = None
+    missing_arithmetic: str | None = None
+    more_boards: tuple[Emulator, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tvm", MappingProxyType(dict(self.tvm)))
@@ -98,6 +109,11 @@ class Target:
             target["mcpu"] = str(codegen.llvm_get_system_cpu())
             target["mattr"] = self._attributes()
         return target
+
+    def as_sources(self) -> Target:
+        """The same target with C99 sources in the place of a static library."""
+        chosen = self.instruction_set_in_c or self.instruction_set
+        return replace(self, kind="sources", tvm={"kind": "c"}, instruction_set=chosen)
 
     def simd(self) -> str | None:
         """The name of the instruction set that kernels built now are written for."""

@@ -13,4 +13,5 @@ TARGET = Target(
     emulator=Emulator("system", "qemu-system-arm", ("-M", "mps2-an386"), "qemu-system-arm", "mps2_an386"),
     pointer_bits=32,
     integer_only=True,
+    instruction_set="arm-dsp",
 )

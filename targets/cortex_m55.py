@@ -19,4 +19,6 @@ TARGET = Target(
     emulator=Emulator("system", "qemu-system-arm", ("-M", "mps3-an547"), "qemu-system-arm", "mps3_an547"),
     pointer_bits=32,
     integer_only=True,
+    instruction_set="helium",
+    instruction_set_in_c="helium-rows",
 )

@@ -12,4 +12,5 @@ TARGET = Target(
     emulator=Emulator("system", "qemu-system-arm", ("-M", "mps2-an500"), "qemu-system-arm", "mps2_an500"),
     pointer_bits=32,
     integer_only=True,
+    instruction_set="arm-dsp",
 )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 # One thread for torch in each test worker, before anything imports it: workers that share the cores would spend their
 # time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nobody's own tuning logs decide what is tested.
+os.environ["IRNN_TVM_TUNING_LOGS"] = str(Path(__file__).parent / "no_tuning_logs")
 
 import pytest
 

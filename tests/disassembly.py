@@ -20,6 +20,8 @@ _OBJDUMP = {
     "cortex-m4": ("--mcpu=cortex-m4",),
     "cortex-m7": ("--mcpu=cortex-m7",),
     "cortex-m55": ("--mcpu=cortex-m55",),
+    "cortex-m33": ("--mcpu=cortex-m33",),
+    "cortex-m85": ("--mcpu=cortex-m55",),  # older LLVMs know no Cortex-M85
 }
 
 # Instructions that compute with floats or convert from and to them. Moves of registers that only carry a float's name
@@ -33,7 +35,8 @@ _ARM_FLOAT = re.compile(r"(?!v?mov|vins)\w+(\.\w+)*\.f(16|32|64)\b.*|vcvt\w*(\.\
 FLOAT = {
     "x86-avx512-vnni": _X86_FLOAT,
     **dict.fromkeys(("arm", "arm-i8mm", "arm-a53"), _AARCH64_FLOAT),
-    **dict.fromkeys(("armv7", "cortex-m4", "cortex-m7", "cortex-m55"), _ARM_FLOAT),
+    **dict.fromkeys(("armv7", *(f"cortex-m{n}" for n in ("0plus", 3, 4, 7, 33, 55, 85))), _ARM_FLOAT),
+    "riscv32": re.compile(r"f(?!ence)\w+(\.\w+)*"),
 }
 
 

@@ -10,6 +10,11 @@ from irnn_tvm.targets import TARGETS, Target
 # products: test_tiles.py has them all, and that is enough. `x86` holds all of them: library/test_x86_variants.py.
 TESTED = tuple(name for name in TARGETS if name not in ("x86", "x86-avx2", "x86-avx512", "x86-avx-vnni"))
 
+# These have the kernels of others, as another CPU of their instruction set is to get them: exhaustive tests build all
+# of them, and the rest a part.
+ALIKE = {"cortex-m3": "c", "cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4", "cortex-m85": "cortex-m55"}
+DISTINCT = tuple(name for name in TESTED if name not in ALIKE)
+
 
 def runnable(name: str) -> Target:
     """The target of this name; no emulator knows AVX-VNNI, whose kernels run in the encoding of AVX-512 instead."""

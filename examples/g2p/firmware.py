@@ -12,12 +12,12 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 
 from irnn_tvm.compiler import toolchain
-from irnn_tvm.compiler.runner import SYSTEM_SOURCES
+from irnn_tvm.compiler.runner import board_sources
 from irnn_tvm.errors import BuildError, EmulatorError
 from irnn_tvm.examples.g2p import model as g2p
 from irnn_tvm.examples.g2p.integer import Trace
 from irnn_tvm.runtime import Library
-from irnn_tvm.runtime.emulated import find_emulator
+from irnn_tvm.runtime.emulated import board_command, find_emulator
 from irnn_tvm.targets import get
 from irnn_tvm.tuning.instruction_count import count
 
@@ -60,10 +60,7 @@ def link(encoder: Library, decoder: Library, elf: Path) -> Firmware:
     if decoder.inputs[0].dtype != ids:
         raise BuildError(f"encoder and decoder disagree on the ids: {ids}, {decoder.inputs[0].dtype}")
     firmware = toolchain.FIRMWARE
-    sources = [
-        Path(__file__).parent / "firmware_main.c",
-        *(firmware / name for name in SYSTEM_SOURCES["system"]),
-    ]
+    sources = [Path(__file__).parent / "firmware_main.c", *board_sources(target)]
     archives = [library.directory / library.report["files"]["library"] for library in (encoder, decoder)]
     flags = [
         "-std=gnu11",
@@ -86,9 +83,8 @@ def run(firmware: Firmware, words: list[str], count_instructions: bool = False) 
     """Pronounces the words in one start of QEMU. EmulatorError when the firmware reports a fault."""
     emulator = get(firmware.target).emulator
     assert emulator is not None
-    command = [find_emulator(emulator.qemu, emulator.package, plugins=count_instructions), *emulator.args]
-    command += ["-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none"]
-    command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(firmware.elf.resolve())]
+    program = find_emulator(emulator.qemu, emulator.package, plugins=count_instructions)
+    command = board_command(program, emulator.args, firmware.elf)
     with tempfile.TemporaryDirectory(prefix="irnn-g2p-") as name:
         folder = Path(name)
         spelled = [g2p.encode_word(word) for word in words]

@@ -71,6 +71,8 @@ class SequenceClassifier(nn.Module):
 def _recurrent(variant: str, features: int, hidden: int) -> nn.Module:
     if variant == "gru":
         return nn.GRU(features, hidden, batch_first=True)
+    if variant == "lstm":  # not among those that recipes compare: for microcontrollers' tables
+        return nn.LSTM(features, hidden, batch_first=True)
     if variant == "bigru":
         return nn.GRU(features, hidden, batch_first=True, bidirectional=True)
     if variant == "ln-lstm":

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 MAGIC = 0x4E4E5249  # "IRNN", little endian
 HEADER_BYTES = 16
+# A snapshot: magic, version, hash of the model, bytes of all of it, CRC-32 of the rest; then the states one after the
+# other, each as it is in memory.
+SNAPSHOT_MAGIC = 0x534E5249  # "IRNS"
+SNAPSHOT_VERSION = 1
+SNAPSHOT_HEADER_BYTES = 20
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Interface:
     streamable: step exists and run loops over it; feedback: (input, output) pairs that run carries from step to
     step; fixed_steps: the only accepted T, or None; min_steps, max_steps: smallest and largest accepted T (0: no
     limit). at_once: steps that a streaming library works on together in run, at most. threads: that share its work.
+    fetch_bytes: of weights that are fetched at a time, at most; 0: they are read where they lie.
     """
 
     name: str
@@ -65,3 +72,18 @@ class Interface:
     summary: str = ""
     at_once: int = 1
     threads: int = 1
+    fetch_bytes: int = 0
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Bytes of a saved state."""
+        return SNAPSHOT_HEADER_BYTES + sum(state.initial.nbytes for state in self.states)
+
+    @property
+    def interface_hash(self) -> int:
+        """What a header and the library that it was made with have in common."""
+        tensors = [
+            (t.name, t.dtype, t.shape, t.scale, t.zero_point, t.limit) for t in (*self.inputs, *self.outputs)
+        ]
+        sizes = (self.state_bytes, self.arena_bytes, self.fixed_steps, self.min_steps, self.max_steps)
+        return zlib.crc32(repr((self.name, self.model_hash, self.streamable, sizes, tensors)).encode())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from irnn_tvm.compiler.plan import ITEM_BYTES, Plan, Value, aligned, evaluate
+from irnn_tvm.compiler.plan import Plan, Value, aligned, most_bytes
 from irnn_tvm.compiler.scan_values import ScanValues
 
 
@@ -27,7 +27,7 @@ def loosen(plan: Plan, steps: int) -> None:
         if _meet(a.kept, second.values, steps) or _meet(kept, fixed, steps):
             continue
         for value in moved:
-            new = replace(value, index=_reserve(plan, _most_bytes(value, steps)))
+            new = replace(value, index=_reserve(plan, most_bytes(value.shape, value.dtype, steps)))
             first = replace(first, values=tuple(new if v == value else v for v in first.values))
         plan.calls[number] = replace(first, any_order=True)
 
@@ -57,12 +57,5 @@ def _overlap(x: Value, y: Value, steps: int) -> bool:
         return False
     if x.kind != "arena":
         return x.index == y.index
-    (low, size), (high, _) = sorted((v.index, _most_bytes(v, steps)) for v in (x, y))
+    (low, size), (high, _) = sorted((v.index, most_bytes(v.shape, v.dtype, steps)) for v in (x, y))
     return low + size > high
-
-
-def _most_bytes(value: Value, steps: int) -> int:
-    total = ITEM_BYTES[value.dtype]
-    for dim in value.shape:
-        total *= evaluate(dim, steps)
-    return total

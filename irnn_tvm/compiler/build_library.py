@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
 import weakref
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -15,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from irnn_tvm import targets
 from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
+from irnn_tvm.compiler.memory import Memory, check
 from irnn_tvm.compiler.pipeline import Lowered, call_counts, lower_program
+from irnn_tvm.compiler.placement import check_names, place
 from irnn_tvm.compiler.plan import ITEM_BYTES, aligned, expression
+from irnn_tvm.compiler.selftest import make_vectors
 from irnn_tvm.compiler.threads import check_threads
+from irnn_tvm.compiler.tuned import choose_for
 from irnn_tvm.errors import BuildError
 from irnn_tvm.runtime.export import copy_directory
 from irnn_tvm.runtime.library import Library, load
@@ -25,11 +30,14 @@ from irnn_tvm.runtime.library import Library, load
 if TYPE_CHECKING:
     import torch
 
+    from irnn_tvm.compiler.kernels import Kernel
+
 # Words that cannot name a parameter in the generated C: the language's, and the generator's own.
 C_KEYWORDS = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if inline int long
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    state arena code main t forward check set_initial in_table check_state copy_rows""".split()  # noqa: SIM905
+    state arena code main t forward check set_initial in_table check_state copy_rows used overlap snapshot
+    interface checksum check_memory set_head snapshot_checksum""".split()  # noqa: SIM905
 )
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -46,6 +54,11 @@ def build(
     calibration: Iterable[Any] | None = None,
     config: Any = None,
     threads: int = 1,
+    sources: bool = False,
+    memory: Memory | None = None,
+    placement: Mapping[str, str] | str | None = None,
+    stream_weights: str | None = None,
+    tuning_logs: str | Path | bool | None = None,
 ) -> Library:
     """Compiles a model into a C-ABI library and opens it.
 
@@ -57,9 +70,19 @@ def build(
     max_seq_len: longest sequence; sizes the arena of models that need the whole sequence at once (default 256).
     threads: how many share the work of large products (from half a million multiply-accumulates on), on targets with an
     operating system; the integers are the same. With more than one, the library needs libc and libpthread.
+    sources: for microcontrollers, C99 sources in the place of a static library: any compiler takes them, and where its
+    settings have DSP instructions or Helium they use them (ACLE).
+    placement: for microcontrollers and C sources, the linker's section for all constants, or sections by the kernel
+    that reads them (report.json names them, "lstm_step"), by number of a constant ("3"), and for all others ("*").
+    stream_weights: the section of the products' weights, which are then read only after NAME_fetch, a function of the
+    firmware, has brought them into a buffer, a tile of rows at a time.
+    tuning_logs: a folder of logs that `tune` wrote, by which kernels are made; None: those of the user
+    (irnn_tvm.tuning.logs.user_folder) and those that are shipped; False: the default kernels. report.json says for each
+    kernel whether it is tuned, and how that was measured.
+    memory: bytes of flash and RAM that there are: a library that needs more is refused (MemoryBudgetError).
 
     Raises UnknownTargetError, UnsupportedModuleError, AccumulatorOverflowError, InputError, ProgramError,
-    ToolNotFoundError, or BuildError when a step of the compiler fails; nothing is half written then.
+    ToolNotFoundError, MemoryBudgetError, or BuildError when a step of the compiler fails; nothing is half written then.
     """
     chosen = targets.get(target)
     if not _NAME.match(name) or name in C_KEYWORDS:
@@ -73,8 +96,19 @@ def build(
         model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len, calibration=calibration, config=config
     )
     check_threads(threads, chosen)
+    if sources and chosen.kind != "sources":
+        if not chosen.is_bare_metal:
+            raise BuildError(
+                f"sources=True is for microcontrollers, not for {chosen.name}; target 'c' gives sources for any CPU"
+            )
+        chosen = chosen.as_sources()
+    check_names(chosen, placement, stream_weights)
     variants = [targets.get(variant) for variant in chosen.variants] or [chosen]
-    lowered = [lower_program(program, max_seq_len, variant.simd()) for variant in variants]
+    stream = stream_weights is not None
+    lowered = [
+        lower_program(program, max_seq_len, variant.simd(), stream, choose_for(variant, tuning_logs))
+        for variant in variants
+    ]
     parent = Path(tempfile.mkdtemp(prefix="irnn-build-"))
     try:
         folder = parent / name
@@ -82,7 +116,10 @@ def build(
         if chosen.variants:
             _write_variants(lowered, specs, variants, chosen, name, folder, threads)
         else:
-            _write(lowered[0], specs, chosen, name, folder, threads)
+            places = placement, stream_weights
+            _write(lowered[0], specs, chosen, name, folder, threads, program, places)
+        if memory is not None:
+            check(memory, json.loads((folder / "report.json").read_text(encoding="utf-8")))
         if destination is not None:
             copy_directory(folder, destination)
             return load(destination)
@@ -172,9 +209,6 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
     for lifted in lowered.states:
         states.append(State(offset, lifted.initial))
         offset += aligned(lifted.initial.nbytes)
-    digest = zlib.crc32(name.encode())
-    for weight in lowered.plan.weights:
-        digest = zlib.crc32(weight.tobytes(), digest)
     return Interface(
         name=name,
         target=target.name,
@@ -188,7 +222,7 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
         fixed_steps=lowered.fixed_steps,
         min_steps=lowered.min_steps,
         max_steps=lowered.max_steps,
-        model_hash=digest,
+        model_hash=zlib.crc32(name.encode(), lowered.digest),
         summary=_summary(lowered),
         at_once=lowered.at_once,
     )
@@ -237,18 +271,53 @@ def _stage(tensors: list[Tensor], arena: int, steps: int) -> tuple[list[Tensor],
 
 
 def _write(
-    lowered: Lowered, specs: dict[str, Any], target: targets.Target, name: str, folder: Path, threads: int
+    lowered: Lowered,
+    specs: dict[str, Any],
+    target: targets.Target,
+    name: str,
+    folder: Path,
+    threads: int,
+    program: torch.export.ExportedProgram,
+    places: tuple[Mapping[str, str] | str | None, str | None],
 ) -> None:
-    """Fills `folder` with the library, header, runner and report."""
+    """Fills `folder` with the library, header, runner and report, and with a self-test where it goes to a device."""
     from irnn_tvm.compiler.emit import emit_library
-    from irnn_tvm.compiler.kernels import make_kernel
 
     io = replace(make_interface(lowered, specs, target, name), threads=threads)
-    kernels = {
+    kernels = _kernels(lowered, name, target, threads)
+    found = place(lowered.plan, kernels, *places)
+    io = replace(io, fetch_bytes=found.fetch_bytes)
+    vectors = None if target.kind == "shared" else make_vectors(program, io)
+    emit_library(
+        io,
+        lowered.plan,
+        kernels,
+        call_counts(lowered),
+        lowered.streaming.reason,
+        target,
+        folder,
+        vectors,
+        found.sections,
+    )
+
+
+def write_module(lowered: Lowered, target: targets.Target, name: str, folder: Path) -> None:
+    """The library of a lowered module that is nobody's program: without scales and without a self-test."""
+    from irnn_tvm.compiler.emit import emit_library
+
+    io = make_interface(lowered, {}, target, name)
+    kernels = _kernels(lowered, name, target, 1)
+    emit_library(io, lowered.plan, kernels, call_counts(lowered), lowered.streaming.reason, target, folder)
+
+
+def _kernels(lowered: Lowered, name: str, target: targets.Target, threads: int) -> dict[str, Kernel]:
+    """Those that the plan calls."""
+    from irnn_tvm.compiler.kernels import make_kernel
+
+    return {
         kernel: make_kernel(kernel, f"{name}_k_{kernel}", lowered.mod[kernel], target, threads)
         for kernel in dict.fromkeys(name for call in lowered.plan.calls for name in call.kernels)
     }
-    emit_library(io, lowered.plan, kernels, call_counts(lowered), lowered.streaming.reason, target, folder)
 
 
 def _write_variants(
@@ -261,18 +330,12 @@ def _write_variants(
     threads: int,
 ) -> None:
     """The same for a library that chooses among variants at run time."""
-    from irnn_tvm.compiler.kernels import make_kernel
     from irnn_tvm.compiler.variants import Variant, emit_variants, prefix
 
     made: list[Variant] = []
     for one, variant in zip(lowered, variants, strict=True):
         inner = prefix(name, variant)
         io = replace(make_interface(one, specs, target, name), name=inner, threads=threads)
-        if made:  # a state may go on in another variant
-            io = replace(io, model_hash=made[0].io.model_hash)
-        kernels = {
-            kernel: make_kernel(kernel, f"{inner}_k_{kernel}", one.mod[kernel], variant, threads)
-            for kernel in dict.fromkeys(name for call in one.plan.calls for name in call.kernels)
-        }
+        kernels = _kernels(one, inner, variant, threads)
         made.append(Variant(variant, io, one.plan, kernels, call_counts(one)))
     emit_variants(name, made, lowered[0].streaming.reason, target, folder)

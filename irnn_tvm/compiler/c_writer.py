@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from irnn_tvm.compiler.abi import HEADER_BYTES, MAGIC, Interface, Tensor
-from irnn_tvm.compiler.header import parameters
+from irnn_tvm.compiler import c_checks, c_state
+from irnn_tvm.compiler.abi import Interface, Tensor
+from irnn_tvm.compiler.header import FETCH_TYPE, parameters
 from irnn_tvm.compiler.kernels import Kernel
 from irnn_tvm.compiler.parallel_calls import parallel_calls
 from irnn_tvm.compiler.plan import ITEM_BYTES, Call, Plan, Value, expression
-from irnn_tvm.compiler.time_loop import TURN, TimeLoop
+from irnn_tvm.compiler.time_loop import TURN, TimeLoop, takes_turns
 
 
 class CWriter:
@@ -31,15 +32,15 @@ class CWriter:
             '#error "this library needs arithmetic right shifts of negative numbers"',
             "#endif",
             "",
-            f"#define MODEL_MAGIC {MAGIC:#x}u",
-            f"#define MODEL_HASH {io.model_hash:#x}u",
+            *c_state.constants(io),
+            f"#undef {io.name}_init",
             "",
         ]
         self._declarations()
         self._forward()
         self._helpers()
-        self._init()
-        self._check()
+        self.lines += c_state.functions(io)
+        self.lines += c_checks.lines(io)
         if io.streamable:
             self._step()
         self._run()
@@ -62,6 +63,15 @@ class CWriter:
         for kernel in self.kernels.values():
             self.lines.append(f"extern {kernel.prototype()};")
         self.lines.append("")
+        if self.io.fetch_bytes:
+            self.lines += [
+                "/* Weights are read where they lie, unless the firmware has a function of this name. */",
+                f"__attribute__((weak)) {FETCH_TYPE.format(name=self.io.name)} {{",
+                "  (void)bytes;",
+                "  return weights;",
+                "}",
+                "",
+            ]
         self.lines += parallel_calls(self.kernels.values())
 
     @property
@@ -72,7 +82,10 @@ class CWriter:
     @property
     def _turns(self) -> bool:
         """Whether single steps take their tiles in turns from the first and from the last on."""
-        return any(call.single is not None for call in self.plan.calls)
+        return any(
+            call.any_order or (call.single is not None and takes_turns(self.kernels[call.single]))
+            for call in self.plan.calls
+        )
 
     def _forward(self) -> None:
         io = self.io
@@ -173,102 +186,6 @@ class CWriter:
                 "}",
                 "",
             ]
-        if any(t.limit is not None for t in self.io.inputs):
-            self.lines += [
-                "static int in_table(const int32_t *ids, size_t count, int32_t rows) {",
-                "  for (size_t i = 0; i < count; ++i) {",
-                "    if (ids[i] < 0 || ids[i] >= rows) {",
-                "      return 0;",
-                "    }",
-                "  }",
-                "  return 1;",
-                "}",
-                "",
-            ]
-
-    def _init(self) -> None:
-        name = self.io.name
-        self.lines += [
-            "static void set_initial(uint8_t *state) {",
-            f"  memset(state + {HEADER_BYTES}, 0, {self.io.state_bytes - HEADER_BYTES});",
-        ]
-        for i, state in enumerate(self.io.states):
-            if state.initial.any():
-                self.lines.append(
-                    f"  memcpy(state + {state.offset}, initial_state{i}, sizeof initial_state{i});"
-                )
-        self.lines += [
-            "}",
-            "",
-            "static int check_state(const void *state) {",
-            "  const uint32_t *head = (const uint32_t *)state;",
-            "  if (state == NULL) {",
-            "    return IRNN_E_NULL;",
-            "  }",
-            "  if (((uintptr_t)state & 15u) != 0) {",
-            "    return IRNN_E_ALIGN;",
-            "  }",
-            "  return head[0] == MODEL_MAGIC && head[1] == MODEL_HASH ? IRNN_OK : IRNN_E_STATE;",
-            "}",
-            "",
-            f"int {name}_init(void *state) {{",
-            "  uint32_t *head = (uint32_t *)state;",
-            "  if (state == NULL) {",
-            "    return IRNN_E_NULL;",
-            "  }",
-            "  if (((uintptr_t)state & 15u) != 0) {",
-            "    return IRNN_E_ALIGN;",
-            "  }",
-            "  head[0] = MODEL_MAGIC;",
-            "  head[1] = MODEL_HASH;",
-            f"  head[2] = {self.io.state_bytes}u;",
-            "  head[3] = 0;",
-            "  set_initial((uint8_t *)state);",
-            "  return IRNN_OK;",
-            "}",
-            "",
-            f"int {name}_reset(void *state) {{",
-            "  int code = check_state(state);",
-            "  if (code == IRNN_OK) {",
-            "    set_initial((uint8_t *)state);",
-            "  }",
-            "  return code;",
-            "}",
-            "",
-        ]
-
-    def _check(self) -> None:
-        io = self.io
-        tensors = [*io.inputs, *io.outputs]
-        self.lines += [
-            f"static int check(void *state, void *arena, int32_t T, {parameters(io)}) {{",
-            "  int code = check_state(state);",
-            "  if (code != IRNN_OK) {",
-            "    return code;",
-            "  }",
-            f"  if (arena == NULL || {' || '.join(f'{t.name} == NULL' for t in tensors)}) {{",
-            "    return IRNN_E_NULL;",
-            "  }",
-            "  if (((uintptr_t)arena & 15u) != 0) {",
-            "    return IRNN_E_ALIGN;",
-            "  }",
-        ]
-        if io.fixed_steps is not None:
-            condition = f"T != {io.fixed_steps}"
-        elif io.max_steps:
-            condition = f"T < {io.min_steps} || T > {io.max_steps}"
-        else:
-            condition = f"T < {io.min_steps}"
-        self.lines += [f"  if ({condition}) {{", "    return IRNN_E_LENGTH;", "  }"]
-        for t in io.inputs:
-            if t.limit is not None:
-                count = t.elements().replace("T", "(size_t)T")
-                self.lines += [
-                    f"  if (!in_table({t.name}, {count}, {t.limit})) {{",
-                    "    return IRNN_E_INDEX;",
-                    "  }",
-                ]
-        self.lines += ["  return IRNN_OK;", "}", ""]
 
     def _forward_call(self, steps: str, staged: bool = False) -> str:
         io = self.io

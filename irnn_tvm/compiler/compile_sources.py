@@ -58,8 +58,8 @@ def _compile(folder: Path, out: Path, report: Mapping[str, Any], command: Sequen
         words = done.stderr.strip()
         raise BuildError(f"{' '.join(command)} refused the sources of {report['name']}.\n{words}")
     shutil.copy(folder / report["files"]["header"], out)
-    files = report["files"] | {"library": library, "sources": []}
-    compiled = {**report, "kind": "shared", "files": files}
+    files = report["files"] | {"library": library, "sources": [], "runner": None}
+    compiled = {**report, "kind": "shared", "emulator": None, "files": files}
     (out / "report.json").write_text(json.dumps(compiled, indent=1), encoding="utf-8")
     return compiled
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from irnn_tvm.compiler import toolchain
+from irnn_tvm.compiler import selftest, toolchain
 from irnn_tvm.compiler.abi import Interface
+from irnn_tvm.compiler.c_array import array_lines
 from irnn_tvm.compiler.c_writer import CWriter
-from irnn_tvm.compiler.header import header
-from irnn_tvm.compiler.kernels import Kernel, c_source, write_object
+from irnn_tvm.compiler.header import FETCH_TYPE, header
+from irnn_tvm.compiler.kernels import Kernel, c_routines, c_source, write_object
+from irnn_tvm.compiler.missing_arithmetic import complete
 from irnn_tvm.compiler.plan import Plan
-from irnn_tvm.compiler.report import cost_report, frame_sizes, function_sizes, interface_report, section_bytes
+from irnn_tvm.compiler.report import (
+    called_routines,
+    cost_report,
+    frame_sizes,
+    function_sizes,
+    interface_report,
+    section_bytes,
+)
 from irnn_tvm.compiler.runner import build_runner
+from irnn_tvm.compiler.selftest import Vectors
 from irnn_tvm.compiler.threads import pool_object
 from irnn_tvm.compiler.traffic import traffic_report
 from irnn_tvm.compiler.tvm_entry import tvm_entry
@@ -31,19 +40,31 @@ def emit_library(
     stream_reason: str,
     target: Target,
     folder: Path,
+    vectors: Vectors | None = None,
+    sections: Mapping[int, str] | None = None,
 ) -> None:
-    """Writes everything into `folder` (which exists and is empty)."""
+    """Writes everything into `folder` (which exists and is empty). vectors: for a self-test on the device; sections: of
+    constants by number (placement.py)."""
+    sections = sections or {}
     (folder / f"{io.name}.h").write_text(header(io), encoding="utf-8")
     network = CWriter(io, plan, kernels).text()
     with tempfile.TemporaryDirectory(prefix="irnn-objects-") as work:
         objects: list[Path] = []
         if target.kind == "sources":
-            files, costs = _emit_sources(io, plan, kernels, counts, network, folder)
+            files, costs = _emit_sources(io, plan, kernels, counts, network, target, folder, sections)
+            if target.emulator is not None:  # the runner has the sources compiled as firmware would
+                flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
+                paths = [folder / file for file in files["sources"]]
+                objects = toolchain.compile_c(paths, Path(work), target, flags)
+                costs |= {"code_bytes": section_bytes(objects) - costs["weight_bytes"]}
         else:
             files, costs, objects = _emit_binary(
-                io, plan, kernels, counts, network, target, folder, Path(work)
+                io, plan, kernels, counts, network, target, folder, Path(work), sections
             )
+        if vectors is not None:
+            files["selftest"] = selftest.write(io, vectors, folder)
         report = interface_report(io, target, files, stream_reason) | costs
+        report["sections"] = sorted(set(sections.values()))
         report["traffic"] = traffic_report(io, plan, kernels, target)
         if target.emulator is not None:
             files["runner"] = "emulator/runner"
@@ -60,19 +81,24 @@ def _emit_binary(
     target: Target,
     folder: Path,
     work: Path,
+    sections: Mapping[int, str],
 ) -> tuple[dict[str, Any], dict[str, Any], list[Path]]:
     """Returns the files, the costs, and what a static program links: the archive, or the shared library's objects."""
     name = io.name
     source = folder / f"{name}.c"
     source.write_text(network, encoding="utf-8")
     kernel_object = work / f"{name}_kernels.o"
-    assembly = write_object(list(kernels.values()), target, kernel_object)
+    assembly = write_object(list(kernels.values()), target, kernel_object, f"{name}_fetch")
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
     network_object, text = compile_network(source, work, target, flags)
     assembly += text
     blobs = {f"{name}_w{i}": w.tobytes() for i, w in enumerate(plan.weights)}
     weights_object = toolchain.assemble_weights(
-        blobs, work / f"{name}_weights.o", target, align=16 if target.is_bare_metal else 64
+        blobs,
+        work / f"{name}_weights.o",
+        target,
+        align=16 if target.is_bare_metal else 64,
+        sections={f"{name}_w{number}": section for number, section in sections.items()},
     )
     objects = [network_object, kernel_object, weights_object]
     code = section_bytes([network_object, kernel_object])
@@ -88,9 +114,12 @@ def _emit_binary(
         if io.threads > 1:
             shared.append(pool_object(io.threads, target, work, serial=False))
             objects.append(pool_object(io.threads, target, work, serial=True))
-        exports = [prefix + f for f in functions(io) for prefix in (f"{name}_", "__tvm_ffi_")]
         library = toolchain.link_shared(
-            shared, folder / f"lib{name}.so", target, exports, ["-lpthread", "-lc"] if io.threads > 1 else []
+            shared,
+            folder / f"lib{name}.so",
+            target,
+            exported(io),
+            ["-lpthread", "-lc"] if io.threads > 1 else [],
         )
     files = {"library": library.name, "header": f"{name}.h", "sources": [f"{name}.c"], "runner": None}
     return (
@@ -105,17 +134,26 @@ def functions(io: Interface) -> list[str]:
     return ["init", "reset", "run", *(["step"] if io.streamable else [])]
 
 
+def exported(io: Interface) -> list[str]:
+    """Symbols of a shared library: the C interface, and what TVM calls."""
+    names = [prefix + f for f in functions(io) for prefix in (f"{io.name}_", "__tvm_ffi_")]
+    return [*names, *(f"{io.name}_{f}" for f in ("init_for", "save", "restore"))]
+
+
 def compile_network(source: Path, work: Path, target: Target, flags: list[str]) -> tuple[Path, str]:
     """The object of the generated C, and its assembly text, which it is made from: C is compiled once for both."""
     text = work / f"{source.stem}.s"
     toolchain.compile_object(source, text, target, [*flags, "-S"])
-    compiled = toolchain.compile_object(text, text.with_suffix(".o"), target)
-    return compiled, text.read_text(encoding="utf-8", errors="replace")
+    assembly = complete(text.read_text(encoding="utf-8", errors="replace"), target)
+    text.write_text(assembly, encoding="utf-8")
+    return toolchain.compile_object(text, text.with_suffix(".o"), target), assembly
 
 
 def kernel_frames(assembly: str, io: Interface, kernels: dict[str, Kernel]) -> dict[str, int | None]:
-    """Frames of the kernels and of the chain of functions that calls them."""
+    """Frames of the kernels, with those of routines that they call, and of the chain of functions that calls them."""
     frames = frame_sizes(assembly)
+    for caller, routines in called_routines(assembly).items():
+        frames[caller] += max(frames.get(routine, 0) for routine in routines)
     chain = {k.symbol for k in kernels.values()} | {"forward", f"{io.name}_run", "check", "check_state"}
     return {k: v for k, v in frames.items() if k in chain}
 
@@ -126,13 +164,15 @@ def _emit_sources(
     kernels: dict[str, Kernel],
     counts: dict[str, int],
     network: str,
+    target: Target,
     folder: Path,
+    sections: Mapping[int, str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     name = io.name
     parts = {
         f"{name}.c": network,
-        f"{name}_kernels.c": _kernel_text(io, kernels),
-        f"{name}_weights.c": _weights_text(io, plan),
+        f"{name}_kernels.c": _kernel_text(io, kernels, target),
+        f"{name}_weights.c": _weights_text(io, plan, sections),
     }
     for file, text in parts.items():
         (folder / file).write_text(text, encoding="utf-8")
@@ -140,26 +180,36 @@ def _emit_sources(
     return files, cost_report(plan, kernels, counts, None, {}, {})
 
 
-def _kernel_text(io: Interface, kernels: dict[str, Kernel]) -> str:
-    head = [f"/* {io.name}: kernels, generated by irnn_tvm with TVM. */", "#include <stdint.h>", ""]
-    for kernel in kernels.values():
-        head.append(f"{kernel.prototype()};")
-    return "\n".join([*head, "", *(c_source(k) for k in kernels.values())])
+def _kernel_text(io: Interface, kernels: dict[str, Kernel], target: Target) -> str:
+    texts = [c_source(kernel, f"{io.name}_fetch") for kernel in kernels.values()]
+    head = [
+        f"/* {io.name}: kernels, generated by irnn_tvm with TVM. */",
+        "#include <stdint.h>",
+        "#include <string.h>",
+        "",
+    ]
+    head += c_routines(texts, target)
+    head += [f"{FETCH_TYPE.format(name=io.name)};"] if io.fetch_bytes else []
+    head += [f"{kernel.prototype()};" for kernel in kernels.values()]
+    return "\n".join([*head, "", *texts])
 
 
-def _weights_text(io: Interface, plan: Plan) -> str:
+def _weights_text(io: Interface, plan: Plan, sections: Mapping[int, str]) -> str:
     lines = [f"/* {io.name}: weights and tables, read-only. */", "#include <stdint.h>", ""]
+    if sections:
+        lines += [
+            "#if defined(__GNUC__)",
+            "#define PLACE(section_name) __attribute__((section(section_name)))",
+            "#else",
+            "#define PLACE(section_name) /* by the compiler's own words, or the linker script */",
+            "#endif",
+            "",
+        ]
     for i, w in enumerate(plan.weights):
-        lines.append(f"extern const {w.dtype}_t {io.name}_w{i}[{w.size}];")
+        where = f' PLACE("{sections[i]}.{io.name}_w{i}")' if i in sections else ""
+        lines.append(f"extern const {w.dtype}_t {io.name}_w{i}[{w.size}]{where};")
         lines.append(f"const {w.dtype}_t {io.name}_w{i}[{w.size}] = {{")
-        flat = w.ravel()
-        for start in range(0, flat.size, 24):
-            lines.append(", ".join(_literal(v) for v in flat[start : start + 24]) + ",")
+        lines += array_lines(w)
         lines.append("};")
         lines.append("")
     return "\n".join(lines)
-
-
-def _literal(value: np.integer[Any]) -> str:
-    # -2147483648 is an expression of a wider type in C.
-    return "(-2147483647 - 1)" if int(value) == -(2**31) else str(int(value))

@@ -9,10 +9,16 @@ CODES = """#ifndef IRNN_OK
 #define IRNN_E_NULL -1    /* a pointer is NULL */
 #define IRNN_E_LENGTH -2  /* T is outside the supported range */
 #define IRNN_E_INDEX -3   /* an index input is outside its table */
-#define IRNN_E_ALIGN -4   /* state or arena is not aligned to 16 bytes */
+#define IRNN_E_ALIGN -4   /* state or arena is not aligned to 16 bytes, or a tensor not to its elements */
 #define IRNN_E_STATE -5   /* state was not initialised by this library's init */
 #define IRNN_E_CPU -6     /* this CPU lacks instructions that the library needs */
+#define IRNN_E_SNAPSHOT -7 /* a snapshot is damaged, or of another version */
+#define IRNN_E_MODEL -8   /* the header, or a snapshot, is of another model or build than the library */
+#define IRNN_E_OVERLAP -9 /* memory that is written overlaps other memory of the call */
 #endif"""
+
+
+FETCH_TYPE = "const void *{name}_fetch(const void *weights, int32_t bytes)"
 
 
 def parameters(io: Interface) -> str:
@@ -53,12 +59,25 @@ def header(io: Interface, choice: bool = False) -> str:
         "",
         f"#define {upper}_ALIGN 16",
         f"#define {upper}_STATE_BYTES {io.state_bytes}",
+        f"#define {upper}_SNAPSHOT_BYTES {io.snapshot_bytes}",
+        f"#define {upper}_INTERFACE {io.interface_hash:#x}u /* of this header and of its library */",
         f"#define {upper}_ARENA_BYTES {io.arena_bytes}",
         f"#define {upper}_MIN_T {io.fixed_steps or io.min_steps} /* shortest sequence of one run */",
         f"#define {upper}_MAX_T {io.fixed_steps or io.max_steps} /* longest sequence of one run, 0: no limit */",
         "",
         f"/* Prepares {upper}_STATE_BYTES bytes of your memory (aligned to {upper}_ALIGN) as a new stream. */",
+        f"int {io.name}_init_for(void *state, uint32_t interface);",
         f"int {io.name}_init(void *state);",
+        "",
+        "/* A header that is not the library's, whose sizes may be wrong, is found out: IRNN_E_MODEL. */",
+        f"#define {io.name}_init(state) {io.name}_init_for((state), {upper}_INTERFACE)",
+        "",
+        f"/* Writes {upper}_SNAPSHOT_BYTES bytes with a checksum, from which `restore` goes on. They may lie anywhere,",
+        " * and a library of the same model for another target with the same byte order reads them, too. */",
+        f"int {io.name}_save(const void *state, void *snapshot);",
+        "",
+        "/* Prepares memory as `init` does, as a stream that goes on from a snapshot. Errors leave it as it was. */",
+        f"int {io.name}_restore(void *state, const void *snapshot);",
         "",
         "/* Puts a stream back to the start of a sequence. */",
         f"int {io.name}_reset(void *state);",
@@ -80,6 +99,16 @@ def header(io: Interface, choice: bool = False) -> str:
             "/* Takes the kernels of this name from now on; not while another function runs. IRNN_E_CPU: there are",
             " * none, or this CPU cannot run them. */",
             f"int {io.name}_choose(const char *variant);",
+            "",
+        ]
+    if io.fetch_bytes:
+        lines += [
+            "/* The library calls this before it reads weights of a product, a tile of rows after the other, in the",
+            " * order in which they lie in memory, and reads them where it says that they are now. Define it to bring",
+            f" * up to {upper}_FETCH_BYTES bytes into a buffer of your own (aligned to 4) from a memory that the",
+            " * processor cannot read, or reads slowly. The library's own returns `weights`. */",
+            f"#define {upper}_FETCH_BYTES {io.fetch_bytes}",
+            f"{FETCH_TYPE.format(name=io.name)};",
             "",
         ]
     lines += [

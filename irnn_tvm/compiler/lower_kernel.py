@@ -22,6 +22,11 @@ def scalar_parameters(func: Any) -> list[Any]:
     return [p for p in func.params if not is_buffer_var(p)]
 
 
+def output_count(func: Any) -> int:
+    """How many of a PrimFunc's last tensors it writes."""
+    return int(func.attrs["irnn.outputs"]) if "irnn.outputs" in func.attrs else 1
+
+
 def symbolic_sizes(func: Any) -> list[tuple[Any, int, int]]:
     """Other size variables of a PrimFunc, in order of appearance, with the tensor and axis that define each."""
     from tvm import tirx

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from irnn_tvm.compiler.any_order import loosen
 from irnn_tvm.compiler.lift_states import LiftedState, lift_states
+from irnn_tvm.compiler.pack_arena import pack_arena
 from irnn_tvm.compiler.plan import Plan, Planner, evaluate, expression
 from irnn_tvm.compiler.streaming import Streaming, analyse, fixed_steps, time_variable
 from irnn_tvm.errors import BuildError
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+ChooseFor = Callable[[bool], Any]
 # Longest sequence that a library takes when it needs the whole sequence in its arena and nobody gave a limit.
 DEFAULT_MAX_STEPS = 256
 # Axis of the keys in the scores of a softmax, and in the keys of an attention.
@@ -26,6 +30,7 @@ class Lowered:
     """A program after all graph passes. params, results: types of the user's inputs and outputs before lowering.
 
     at_once: for streaming programs with a run-time length, how many time steps the graph takes at most in one go.
+    digest: of the program, the same for all targets.
     """
 
     mod: Any
@@ -39,27 +44,48 @@ class Lowered:
     max_steps: int
     index_limits: dict[int, int | str]
     at_once: int
+    digest: int
 
 
 def lower_program(
-    program: torch.export.ExportedProgram, max_seq_len: int | None = None, instruction_set: str | None = None
+    program: torch.export.ExportedProgram,
+    max_seq_len: int | None = None,
+    instruction_set: str | None = None,
+    stream: bool = False,
+    choose: ChooseFor | None = None,
 ) -> Lowered:
     """Imports, analyses, legalizes and plans a program.
 
     max_seq_len: arena size of models that need a whole sequence; streaming models need none. instruction_set: one of
-    schedules/ that kernels are written for (Target.simd); None: scalar code.
+    schedules/ that kernels are written for (Target.simd); None: scalar code. stream: whether the weights of products
+    are fetched before they are read. choose: of whether the program streams, what kernels are chosen of calls of
+    operators (schedules/instruction_set.py); None: the default ones.
     """
+    from irnn_tvm.frontend.import_program import import_program
+
+    return lower_module(
+        import_program(program), max_seq_len, instruction_set, stream, choose, example_steps(program)
+    )
+
+
+def lower_module(
+    mod: Any,
+    max_seq_len: int | None = None,
+    instruction_set: str | None = None,
+    stream: bool = False,
+    choose: ChooseFor | None = None,
+    usual_steps: int = 1,
+) -> Lowered:
+    """`lower_program` of a Relax module that is imported. usual_steps: length of the sequences of its calibration."""
     from tvm import relax
 
     from irnn_tvm.compiler.lift_states import output_fields
     from irnn_tvm.compiler.verify import verify
     from irnn_tvm.compiler.verify_attention import check_keys
     from irnn_tvm.compiler.verify_rows import verify_lengths
-    from irnn_tvm.frontend.import_program import import_program
     from irnn_tvm.relay_ops.scan import AHEAD
     from irnn_tvm.schedules import instruction_sets
 
-    mod = import_program(program)
     main = mod["main"]
     params = [(str(p.name), p.ty) for p in main.params]
     results = [f.ty for f in output_fields(main)]
@@ -81,21 +107,20 @@ def lower_program(
         bound = int(declared.get(time.name, 0))
         if streaming.streamable:
             # The loop over time is in the generated C, around a graph of one step, or of a few where kernels gain.
-            if isa is None:
+            if isa is None or not isa.ahead:
                 mod = relax.transform.BindSymbolicVars({time.name: 1}, "main")(mod)
             else:
                 at_once = AHEAD
                 mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: at_once})
             max_steps = max_seq_len or 0
         else:
-            declared_or_default = (
-                bound if 0 < bound <= 1 << 16 else max(DEFAULT_MAX_STEPS, example_steps(program))
-            )
+            declared_or_default = bound if 0 < bound <= 1 << 16 else max(DEFAULT_MAX_STEPS, usual_steps)
             max_steps = max_seq_len or declared_or_default
             check_keys(main, max_steps)
             verify_lengths(main, max_steps)
             mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: max_steps})
-    with instruction_sets.lowering_for(isa, embedding_tables(main)):
+    chosen = None if choose is None else choose(streaming.streamable)
+    with instruction_sets.lowering_for(isa, embedding_tables(main), stream, chosen):
         mod = relax.transform.LegalizeOps(skip_ops=["relax.reshape"])(mod)
     for step in (
         relax.transform.DeadCodeElimination(["main", *(g.name_hint for g in mod.get_global_vars())]),
@@ -107,9 +132,37 @@ def lower_program(
     longest = at_once if streaming.streamable else max_steps
     plan = Planner(mod, len(params), len(results), longest or steps or 1).run()
     loosen(plan, longest or steps or 1)
+    pack_arena(plan, mod, longest or steps or 1)
     return Lowered(
-        mod, plan, states, streaming, params, results, steps, min_steps, max_steps, limits, at_once
+        mod,
+        plan,
+        states,
+        streaming,
+        params,
+        results,
+        steps,
+        min_steps,
+        max_steps,
+        limits,
+        at_once,
+        program_digest(main),
     )
+
+
+def program_digest(main: Any) -> int:
+    """CRC-32 of the operators of a program, their attributes and constants."""
+    from tvm.ir import GenericConst
+
+    digest = 0
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            value = binding.value
+            attrs = getattr(value, "attrs", None)
+            digest = zlib.crc32(f"{getattr(value, 'op', '')} {attrs}".encode(), digest)
+            for argument in getattr(value, "args", ()):
+                if isinstance(argument, GenericConst):
+                    digest = zlib.crc32(argument.value.numpy().tobytes(), digest)
+    return digest
 
 
 def embedding_tables(main: Any) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,12 +54,14 @@ class Call:
 
 @dataclass
 class Plan:
-    """What the C writer needs: calls in order, copies to do at the end, arena size, distinct weights."""
+    """What the C writer needs: calls in order, copies to do at the end, arena size, distinct weights. arena_minimum:
+    the most bytes of the arena's tensors that are in use at a time."""
 
     calls: list[Call] = field(default_factory=list)
     copies: list[tuple[Value, Value]] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
     arena_bytes: int = 0
+    arena_minimum: int = 0
     storages: list[int] = field(default_factory=list)
 
 
@@ -172,7 +175,10 @@ class Planner:
             if var in self.placed:  # an output is often a reshaped view of what the kernel writes
                 return replace(self.placed[var], shape=tuple(var.ty.shape.values))
             return Value(
-                "arena", self._reserve(self._max_bytes(var.ty)), str(var.ty.dtype), tuple(var.ty.shape.values)
+                "arena",
+                self._reserve(most_bytes(var.ty.shape.values, str(var.ty.dtype), self.max_steps)),
+                str(var.ty.dtype),
+                tuple(var.ty.shape.values),
             )
         if name == "relax.reshape":
             source = self._lookup(value.args[0])
@@ -197,6 +203,9 @@ class Planner:
             others = {key: str(scan.pop(key)) for key in ("inputs", "single") if key in scan}
             scan = {key: int(value) for key, value in scan.items()}
         tensors = [a for a in args if isinstance(a.ty, relax.TensorType)]
+        steps = tensors[0].ty.shape.values[0] if scan is not None else 1
+        if evaluate(steps, 1) != 1 and isinstance(expression(steps), int):
+            others.pop("single", None)  # there are always more steps than one
         scalars = tuple(a for a in args if not isinstance(a.ty, relax.TensorType))
         self.plan.calls.append(
             Call(
@@ -209,17 +218,19 @@ class Planner:
             )
         )
 
-    def _max_bytes(self, ty: Any) -> int:
-        total = ITEM_BYTES[str(ty.dtype)]
-        for dim in ty.shape.values:
-            total *= evaluate(dim, self.max_steps)
-        return total
-
     def _reserve(self, size: int) -> int:
         offset = self.plan.arena_bytes
         self.plan.arena_bytes = offset + aligned(size)
         self.plan.storages.append(size)
         return offset
+
+
+def most_bytes(shape: Iterable[Any], dtype: str, steps: int) -> int:
+    """Bytes of a tensor with `steps` for the sequence length."""
+    total = ITEM_BYTES[dtype]
+    for dim in shape:
+        total *= evaluate(dim, steps)
+    return total
 
 
 def evaluate(dim: Any, steps: int) -> int:

@@ -28,6 +28,8 @@ def interface_report(
         "inputs": [_tensor(t) for t in io.inputs],
         "outputs": [_tensor(t) for t in io.outputs],
         "state_bytes": io.state_bytes,
+        "snapshot_bytes": io.snapshot_bytes,
+        "fetch_bytes": io.fetch_bytes,
         "arena_bytes": io.arena_bytes,
         "alignment": 16,
         "threads": io.threads,
@@ -69,7 +71,7 @@ def cost_report(
                 "name": kernel.symbol,
                 "op": kernel.name,
                 "schedule": kernel.rule,
-                "tuned": False,
+                "tuned": kernel.tuned or "default",
                 "calls_per_step": counts.get(kernel.name, 0),
                 "macs": kernel.macs,
                 "flash_bytes": function_bytes.get(kernel.symbol),
@@ -87,6 +89,7 @@ def cost_report(
         "stack_bytes": max(frames, default=0) + sum(callers) if stack else None,
         "macs_per_step": sum(k.macs * counts.get(k.name, 0) for k in kernels.values()),
         "arena": plan.storages,
+        "arena_minimum_bytes": plan.arena_minimum,
         "weights": [{"dtype": str(w.dtype), "shape": list(w.shape), "bytes": w.nbytes} for w in plan.weights],
         "kernels": rows,
     }
@@ -127,7 +130,7 @@ _ARM_LIST = re.compile(r"\{([^}]*)\}")
 
 
 def frame_sizes(assembly: str) -> dict[str, int]:
-    """Stack bytes that each function's prologue takes, read from LLVM's assembly text (ARM, AArch64, x86-64).
+    """Stack bytes that each function's prologue takes, read from LLVM's assembly text (ARM, AArch64, x86-64, RISC-V).
 
     An upper estimate: every push and every subtraction from the stack pointer in a function is added up, whichever
     branch it stands in; epilogues are not subtracted.
@@ -146,16 +149,36 @@ def frame_sizes(assembly: str) -> dict[str, int]:
     return frames
 
 
+def called_routines(assembly: str) -> dict[str, set[str]]:
+    """For each function the routines of instruction sets (`InstructionSet.assembly`) that it calls."""
+    found: dict[str, set[str]] = {}
+    current = ""
+    for line in assembly.splitlines():
+        label = re.match(r"^([A-Za-z_]\w*):", line)
+        if label:
+            current = label[1]
+        call = re.match(r"\s+blx?\s+(irnn_\w+)", line)
+        if call:
+            found.setdefault(current, set()).add(call[1])
+    return found
+
+
 def _frame_of(line: str) -> int:
     words = line.split(None, 1)
     if len(words) < 2 or words[0].startswith("."):
         return 0
     op, args = words
+    aligned = re.match(r"\w+, #0, #(\d+)", args) if op == "bfc" else None
+    if aligned is not None:  # of the stack pointer: what it is moved by at most
+        return 1 << int(aligned[1])
     if op in ("push", "push.w", "vpush", "pushq"):
         registers = _ARM_LIST.search(args)
         if registers is None:
             return 8  # x86-64
         return sum(_register_bytes(part) for part in registers[1].split(","))
+    match = re.match(r"sp, sp, -(\d+)", args) if op == "addi" else None  # RISC-V
+    if match is not None:
+        return int(match[1])
     match = re.match(r"sp, sp, #(0x[0-9a-f]+|\d+)", args) if op.startswith("sub") else None
     if match is None and op.startswith("sub"):
         match = re.match(r"sp, #(0x[0-9a-f]+|\d+)", args) or re.match(r"\$(\d+), %rsp", args)

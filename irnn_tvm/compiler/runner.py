@@ -17,9 +17,11 @@ _C_TYPE = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "i
 # What runner_io.h declares, by the kind of emulator.
 SYSTEM_SOURCES = {
     "user": ("io_linux.c",),
-    "system": ("io_semihosting.c", "stack_bare.c", "startup_cortex_m.c"),
+    "system": ("io_semihosting.c", "stack_bare.c"),
     "pc": ("io_pc.c", "stack_bare.c", "startup_x86.S"),
 }
+# The startup code of a board; others than these have a Cortex-M.
+STARTUP = {"riscv_virt": "startup_riscv.c"}
 _ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1}
 
 
@@ -50,6 +52,10 @@ def runner_config(report: Mapping[str, Any]) -> str:
     )
     upper = name.upper()
     step = f"{name}_step(state, arena{arguments})" if report["streamable"] else "-2"
+    snapshot = report.get("snapshot_bytes")
+    save, restore = (
+        (f"{name}_save(state, snapshot)", f"{name}_restore(state, snapshot)") if snapshot else ("-7", "-7")
+    )
     return f"""/* Generated for the library {name}. */
 #include "{report["files"]["header"]}"
 #include <stddef.h>
@@ -57,6 +63,7 @@ def runner_config(report: Mapping[str, Any]) -> str:
 
 #define LIBRARY_STATE_BYTES {report["state_bytes"]}u
 #define LIBRARY_ARENA_BYTES {report["arena_bytes"]}u
+#define LIBRARY_SNAPSHOT_BYTES {snapshot or 0}u
 #define INPUT_COUNT {inputs}
 #define TENSOR_COUNT {len(tensors)}
 
@@ -84,6 +91,16 @@ static inline int32_t library_init(void *state) {{ return {name}_init(state); }}
 
 static inline int32_t library_reset(void *state) {{ return {name}_reset(state); }}
 
+static inline int32_t library_save(const void *state, void *snapshot) {{
+    (void)state, (void)snapshot;
+    return {save};
+}}
+
+static inline int32_t library_restore(void *state, const void *snapshot) {{
+    (void)state, (void)snapshot;
+    return {restore};
+}}
+
 static inline int32_t library_step(void *state, void *arena, void *const *io) {{
     (void)state, (void)arena, (void)io;
     return {step};
@@ -93,6 +110,28 @@ static inline int32_t library_run(void *state, void *arena, int32_t length, void
     return {name}_run(state, arena, length{arguments});
 }}
 """
+
+
+def board_sources(target: Target) -> list[Path]:
+    """What a firmware for the target's board consists of, besides its main function (runner_io.h)."""
+    assert target.emulator is not None
+    startup = STARTUP.get(str(target.emulator.board), "startup_cortex_m.c")
+    return [toolchain.FIRMWARE / name for name in (*SYSTEM_SOURCES["system"], startup)]
+
+
+def board_script(target: Target, sections: Iterable[str], folder: Path) -> Path:
+    """The linker script of the target's board; where constants lie in sections of their own, a copy in `folder` that
+    puts these with the other read-only data."""
+    assert target.emulator is not None
+    script = toolchain.FIRMWARE / f"{target.emulator.board}.ld"
+    named = list(sections)
+    if not named:
+        return script
+    usual = "    *(.rodata .rodata.*)\n"
+    more = "".join(f"    *({section} {section}.*)\n" for section in named)
+    copy = folder / script.name
+    copy.write_text(script.read_text(encoding="utf-8").replace(usual, usual + more), encoding="utf-8")
+    return copy
 
 
 def build_runner(
@@ -109,10 +148,14 @@ def build_runner(
         raise BuildError(f"The target {target.name} has no emulator to run a program under.")
     kind = target.emulator.kind
     sources = [firmware / name for name in ("runner.c", *SYSTEM_SOURCES[kind])]
+    if kind == "system":
+        sources = [firmware / "runner.c", *board_sources(target)]
     script = {"user": None, "system": firmware / f"{target.emulator.board}.ld", "pc": firmware / "pc_x86.ld"}[
         kind
     ]
     with tempfile.TemporaryDirectory(prefix="irnn-runner-") as folder:
+        if kind == "system":
+            script = board_script(target, report.get("sections", ()), Path(folder))
         (Path(folder) / "runner_config.h").write_text(runner_config(report), encoding="utf-8")
         flags = [
             "-std=gnu11",

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from irnn_tvm.compiler.statements import nodes
+
 # Families of kernels with loops that are found: `recurrent_step` and `matvec`, and `matmul` where it prepares inputs.
 FAMILIES = ("recurrent_step", "matvec", "matmul")
 _SHORT: ContextVar[bool] = ContextVar("short_products", default=False)
@@ -51,6 +53,8 @@ def _rewritten(stmt: Any) -> Any:
     if isinstance(stmt, tirx.IfThenElse):
         otherwise = None if stmt.else_case is None else _rewritten(stmt.else_case)
         return tirx.IfThenElse(stmt.condition, _rewritten(stmt.then_case), otherwise)
+    if isinstance(stmt, tirx.Evaluate):
+        return _short_routine(stmt)
     if isinstance(stmt, tirx.AttrStmt):
         return tirx.AttrStmt(stmt.node, stmt.attr_key, stmt.value, _rewritten(stmt.body))
     if not isinstance(stmt, tirx.For):
@@ -63,6 +67,27 @@ def _rewritten(stmt: Any) -> Any:
     )  # fmt: skip
 
 
+def _short_routine(stmt: Any) -> Any:
+    """A call of a routine that makes products (`InstructionSet.call_routine`) with one group of activations; any other
+    statement as it is."""
+    from tvm import tirx
+    from tvm.ir import Call
+    from tvm.ir.expr import TensorLoad
+
+    call = stmt.value
+    name = str(getattr(call.args[0], "value", "")) if isinstance(call, Call) and call.args else ""
+    if not name.startswith("irnn_dot_"):
+        return stmt
+    count = call.args[4]
+    loads = [
+        node for node in nodes(call) if isinstance(node, TensorLoad) and str(node.source.ty.dtype) == "int8"
+    ]
+    if not isinstance(count, tirx.IntImm) or int(count) < 2 or not loads:
+        return stmt
+    rounds = _few(loads[0].source, int(count), "int32")
+    return tirx.Evaluate(tirx.call_extern("int32", name, *call.args[1:4], rounds, *call.args[5:]))
+
+
 def _rounds(loop: Any) -> Any | None:
     """How often a product loop shall run; None for other loops.
 
@@ -71,31 +96,20 @@ def _rounds(loop: Any) -> Any | None:
     from tvm import tirx
     from tvm.ir.expr import TensorLoad
 
-    nodes = list(_nodes(loop.body))
-    buffers = [node.source for node in nodes if isinstance(node, TensorLoad)]
+    inside = list(nodes(loop.body))
+    buffers = [node.source for node in inside if isinstance(node, TensorLoad)]
     bytes_of = {str(buffer.name): buffer for buffer in buffers if str(buffer.ty.dtype) == "int8"}
-    nested = any(isinstance(node, tirx.For) for node in nodes)
+    nested = any(isinstance(node, tirx.For) for node in inside)
     if nested or len(bytes_of) < 2 or not isinstance(loop.extent, tirx.IntImm) or int(loop.extent) < 2:
         return None
-    # One round, or all of them where a byte in memory has the lowest value. A code generator that knew of two rounds at
-    # most would write them out.
-    buffer = next(iter(bytes_of.values()))
+    return _few(next(iter(bytes_of.values())), int(loop.extent), str(loop.extent.ty.dtype))
+
+
+def _few(buffer: Any, count: int, dtype: str) -> Any:
+    """One round, or all of them where a byte in memory has the lowest value. A code generator that knew of two rounds
+    at most would write them out."""
+    from tvm import tirx
+
     byte = tirx.Cast("int32", tirx.BufferLoad(buffer, [tirx.const(0, "int32") for _ in buffer.ty.shape]))
     lowest = tirx.Max(tirx.const(0, "int32") - byte, tirx.const(127, "int32")) - tirx.const(127, "int32")
-    dtype = str(loop.extent.ty.dtype)
-    return tirx.const(1, dtype) + tirx.Cast(dtype, lowest) * tirx.const(int(loop.extent) - 1, dtype)
-
-
-_PARTS = ("seq", "body", "then_case", "else_case", "value", "indices", "args", "a", "b", "condition", "true_value",
-          "false_value", "vectors", "base")  # fmt: skip
-
-
-def _nodes(node: Any) -> Iterator[Any]:
-    """A statement and all statements and expressions in it."""
-    yield node
-    for name in _PARTS:
-        part = getattr(node, name, None)
-        if part is None or isinstance(part, str | int):
-            continue
-        for child in part if hasattr(part, "__iter__") else [part]:
-            yield from _nodes(child)
+    return tirx.const(1, dtype) + tirx.Cast(dtype, lowest) * tirx.const(count - 1, dtype)

@@ -56,7 +56,7 @@ class TimeLoop:
 
     def _turn(self, kernel: Kernel, which: str) -> list[str]:
         """The last argument of kernels that take tiles in turns from the first and from the last on."""
-        return [which] * (kernel.scalars - 2 * kernel.split)
+        return [which] if takes_turns(kernel) else []
 
     def _prepare(self, values: ScanValues, first: str, count: str) -> str:
         """The call that works ahead: `count` steps from step `first` on."""
@@ -146,6 +146,11 @@ class TimeLoop:
             lines.append(f"      memcpy({pointer}, c{i}, {self.size(final)});")
             lines.append("    }")
         return lines
+
+
+def takes_turns(kernel: Kernel) -> bool:
+    """Whether a kernel of a step is told where to begin with its tiles."""
+    return kernel.scalars - 2 * kernel.split > 0
 
 
 def elements(shape: tuple[object, ...]) -> int:

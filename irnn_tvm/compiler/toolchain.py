@@ -88,10 +88,11 @@ def assemble_weights(
     target: Target,
     align: int = 16,
     aliases: Mapping[str, str] | None = None,
+    sections: Mapping[str, str] | None = None,
 ) -> Path:
     """An object that holds each blob as a hidden read-only array named by its key, aligned to `align` bytes.
 
-    aliases: further names of arrays.
+    aliases: further names of arrays; sections: of arrays that shall not lie in .rodata, where each has SECTION.KEY.
 
     A 2 MB array takes as long as a copy of it: nothing is written as C text. Declare in C:
     `extern const int8_t KEY[] __attribute__((visibility("hidden")));`
@@ -107,7 +108,7 @@ def assemble_weights(
             # The compiler's cache does not look into .incbin files: the digest makes new data a new source.
             lines += [
                 f"/* sha256 {hashlib.sha256(data).hexdigest()} */",
-                f'.section .rodata.{symbol},"a",%progbits',
+                f'.section {(sections or {}).get(symbol, ".rodata")}.{symbol},"a",%progbits',
                 f".global {symbol}",
                 f".hidden {symbol}",
                 f".type {symbol}, %object",
@@ -232,5 +233,6 @@ def _target_flags(target: Target) -> list[str]:
 def _compile_flags(target: Target) -> list[str]:
     flags = [*_target_flags(target), *_COMMON, *_LIBRARY, *_NO_UNWIND]
     if target.is_bare_metal:
-        return [*flags, "-ffreestanding", "-fno-pic", "-isystem", str(FIRMWARE / "include")]
+        # Enumerations as small as arm-none-eabi-gcc makes them: none is in an interface, but its linker compares.
+        return [*flags, "-ffreestanding", "-fno-pic", "-fshort-enums", "-isystem", str(FIRMWARE / "include")]
     return [*flags, "-fPIC"]

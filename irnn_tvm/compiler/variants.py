@@ -21,7 +21,7 @@ from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.abi import Interface
 from irnn_tvm.compiler.c_writer import CWriter
 from irnn_tvm.compiler.cpuid import INSTRUCTIONS, LOOK, needs
-from irnn_tvm.compiler.emit import compile_network, functions, kernel_frames
+from irnn_tvm.compiler.emit import compile_network, exported, functions, kernel_frames
 from irnn_tvm.compiler.header import header, parameters
 from irnn_tvm.compiler.kernels import Kernel, write_object
 from irnn_tvm.compiler.plan import Plan
@@ -81,8 +81,7 @@ def emit_variants(
             shared.append(pool_object(io.threads, target, work, serial=False))
             objects.append(pool_object(io.threads, target, work, serial=True))
             libraries = ["-lpthread", "-lc"]
-        exports = [start + f for f in functions(io) for start in (f"{name}_", "__tvm_ffi_")]
-        exports += [f"{name}_variant", f"{name}_choose"]
+        exports = [*exported(io), f"{name}_variant", f"{name}_choose"]
         library = toolchain.link_shared(shared, folder / f"lib{name}.so", target, exports, libraries)
         files: dict[str, Any] = {"library": library.name, "header": f"{name}.h", "sources": sources}
         files["runner"] = "emulator/runner"
@@ -114,7 +113,7 @@ def _compile(variant: Variant, folder: Path, work: Path) -> tuple[list[Path], di
     source = folder / f"{io.name}.c"
     source.write_text(CWriter(io, plan, kernels).text(), encoding="utf-8")
     kernel_object = work / f"{io.name}_kernels.o"
-    assembly = write_object(list(kernels.values()), target, kernel_object)
+    assembly = write_object(list(kernels.values()), target, kernel_object, f"{io.name}_fetch")
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-I", str(work)]
     network, text = compile_network(source, work, target, flags)
     assembly += text
@@ -193,9 +192,11 @@ def _costs(
 
 def choice_source(io: Interface, variants: Sequence[Variant]) -> str:
     """NAME.c: the interface, which passes calls on to a variant."""
-    called = functions(io)
+    called = [*functions(io), "save", "restore"]
     types = {
         "init": "void *state",
+        "save": "const void *state, void *snapshot",
+        "restore": "void *state, const void *snapshot",
         "reset": "void *state",
         "step": f"void *state, void *arena, {parameters(io)}",
         "run": f"void *state, void *arena, int32_t T, {parameters(io)}",
@@ -203,6 +204,8 @@ def choice_source(io: Interface, variants: Sequence[Variant]) -> str:
     names = ", ".join(t.name for t in (*io.inputs, *io.outputs))
     arguments = {
         "init": "state",
+        "save": "state, snapshot",
+        "restore": "state, snapshot",
         "reset": "state",
         "step": f"state, arena, {names}",
         "run": f"state, arena, T, {names}",
@@ -213,6 +216,8 @@ def choice_source(io: Interface, variants: Sequence[Variant]) -> str:
         f'#include "{io.name}.h"',
         "",
         "#include <stddef.h>",
+        "",
+        f"#undef {io.name}_init",
         INSTRUCTIONS,
         LOOK,
         "struct variant {",
@@ -288,6 +293,12 @@ def choice_source(io: Interface, variants: Sequence[Variant]) -> str:
         "    }",
         "  }",
         "  return IRNN_E_CPU;",
+        "}",
+    ]
+    lines += [
+        "",
+        f"int {io.name}_init_for(void *state, uint32_t interface) {{",
+        f"  return interface != {io.name.upper()}_INTERFACE ? IRNN_E_MODEL : {io.name}_init(state);",
         "}",
     ]
     for function in called:

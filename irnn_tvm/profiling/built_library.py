@@ -14,7 +14,8 @@ from irnn_tvm.profiling.probe import Probe
 from irnn_tvm.profiling.spent import Spent, counted, probe, timed
 from irnn_tvm.profiling.twin import elementwise, products_left, twin
 from irnn_tvm.runtime.library import Library
-from irnn_tvm.tuning.measure import device_name, runnable
+from irnn_tvm.tuning.device.cpu_name import device_name
+from irnn_tvm.tuning.measure import runnable
 
 TIME, INSTRUCTIONS = "time", "instructions (emulated)"
 Figures = dict[str, Any]

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from irnn_tvm.errors import InputError
+from irnn_tvm.profiling.accounting import work
 from irnn_tvm.profiling.probe import Probe
 from irnn_tvm.runtime.library import Library
 from irnn_tvm.tuning.function_count import count_functions
@@ -87,7 +88,25 @@ def counted(lib: Library, steps: int) -> Spent:
     single = steps == 1 and lib.streamable
     functions = count_functions(lib, "step" if single else "run", example_inputs(lib, steps), _COUNTED)
     kernels = {kernel["name"]: functions.get(kernel["name"], 0.0) for kernel in lib.report["kernels"]}
-    return Spent(sum(functions.values()), kernels)
+    return Spent(sum(functions.values()), with_routines(kernels, functions, lib, steps))
+
+
+def with_routines(
+    kernels: dict[str, float], functions: dict[str, float], lib: Library, steps: int
+) -> dict[str, float]:
+    """Instructions of kernels with those of the routines that they call (`InstructionSet.assembly`): products in
+    proportion to a kernel's multiply-accumulates, other routines to its own instructions."""
+    tiles = {kernel["name"] for kernel in lib.report["kernels"] if kernel["schedule"] == "tiles"}
+    macs = {name: float(entry.macs) for name, entry in work(lib.report, steps).items() if name in tiles}
+    own = {name: count for name, count in kernels.items() if name in tiles or not tiles}
+    found = dict(kernels)
+    for name, count in functions.items():
+        if name.startswith("irnn_"):
+            shares = macs if name.startswith("irnn_dot_") else own
+            total = sum(shares.values())
+            for kernel, share in shares.items():
+                found[kernel] += count * share / total if total else 0.0
+    return found
 
 
 def probe(lib: Library, directory: Path, steps: int) -> Probe:

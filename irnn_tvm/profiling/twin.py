@@ -83,7 +83,11 @@ def products_left(report: Mapping[str, Any], work: Mapping[str, Work]) -> dict[s
             # [blocks, groups, weights of a group]: a loop takes `steps` groups at a time, unrolled where it divides.
             chosen = isa.for_vectors(2) if entry.family == "matmul" else isa
             corrections = int(chosen.offset != 0)
-            shares = [_tiled(groups - corrections, chosen.steps, chosen.unroll) for _, groups, _ in matrices]
+            routine = chosen.routine_rows * chosen.group  # weights of a group where a routine makes the sums
+            shares = [
+                1 / groups if size == routine else _tiled(groups - corrections, chosen.steps, chosen.unroll)
+                for _, groups, size in matrices
+            ]
         elif entry.family in ("recurrent_step", "matvec"):
             # A row of weights lies together. A recurrent step has a loop over x and one over h.
             loops = 2 if entry.family == "recurrent_step" else 1

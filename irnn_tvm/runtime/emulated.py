@@ -97,9 +97,7 @@ class EmulatedEngine:
             return bochs.command(program, folder, self.runner, self.arguments)
         if self.kind == "user":
             return [program, *self.arguments, *extra, str(self.runner), "in.bin", "out.bin"]
-        quiet = ["-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none"]
-        semihosting = ["-semihosting-config", "enable=on,target=native"]
-        return [program, *self.arguments, *quiet, *semihosting, *extra, "-kernel", str(self.runner)]
+        return board_command(program, self.arguments, self.runner, extra)
 
     def _start(self, data: bytes, extra: Sequence[str]) -> bytes:
         if not os.access(self.runner, os.R_OK):
@@ -129,6 +127,15 @@ class EmulatedEngine:
         words = " ".join(" ".join(lines).split()) or "no message"
         words = re.sub(r"(?<=init: )code (-\d)", lambda found: explained(int(found[1])), words)
         return f"{self._name} under {self.program}: {reason} ({words[:2000]})."
+
+
+def board_command(
+    program: str, arguments: Sequence[str], kernel: Path, extra: Sequence[str] = ()
+) -> list[str]:
+    """The command that starts a firmware on an emulated board. arguments: that select it."""
+    quiet = ["-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none"]
+    semihosting = ["-semihosting-config", "enable=on,target=native"]
+    return [program, *arguments, *quiet, *semihosting, *extra, "-kernel", str(kernel.resolve())]
 
 
 def _start_qemu(command: Sequence[str], folder: str, timeout_s: float) -> tuple[int, str]:

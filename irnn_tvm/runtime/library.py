@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from irnn_tvm.errors import LoadError
-from irnn_tvm.runtime import shapes
+from irnn_tvm.runtime import layouts, shapes
 from irnn_tvm.runtime.emulated import EmulatedEngine
 from irnn_tvm.runtime.export import copy_directory
 from irnn_tvm.runtime.fast_run import FastRun
@@ -146,19 +146,23 @@ class Library:
         """A new stream in the initial state, with memory of its own."""
         return Stream(self, self._memory())
 
-    def export(self, directory: str | Path) -> Path:
+    def export(self, directory: str | Path, layout: str | None = None) -> Path:
         """Copies header, library and report into a new directory, all or nothing; replaces an earlier export.
 
-        LoadError when the place holds something else.
+        layout: for the build system of a firmware, with a minimal program and a self-test: "plain", "cmake", "arduino",
+        "platformio", "zephyr" or "cmsis-pack". None: as build wrote it. LoadError when the place holds something else,
+        for an unknown layout, and for layouts of a shared library.
         """
-        return copy_directory(self.directory, Path(directory))
+        if layout is None:
+            return copy_directory(self.directory, Path(directory))
+        return layouts.write(layouts.Package(self.directory, self.report), layout, Path(directory))
 
     def __repr__(self) -> str:
         return f"<Library {self.name} for {self.target}, {self.where}>"
 
     def _choose_engine(self, emulate: bool) -> tuple[Engine | None, str | None]:
         report, kind = self.report, self.report["kind"]
-        if kind == "sources":
+        if kind == "sources" and report["emulator"] is None:
             return None, (
                 "it consists of C sources; irnn_tvm.compiler.compile_sources.compile_c_library(directory) "
                 "compiles and loads them"

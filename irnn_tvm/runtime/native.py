@@ -79,6 +79,9 @@ class NativeEngine:
             for _ in range(operation.repeats or 1):
                 if operation.kind == "reset":
                     operation.code = self.reset(state)
+                elif operation.kind in ("save", "restore"):
+                    function = self._function(f"{self._prefix}_{operation.kind}", [ctypes.c_void_p] * 2)
+                    operation.code = function(state, *pointers)
                 elif operation.kind == "run":
                     operation.code = self.run(state, arena, operation.length, *pointers)
                 else:

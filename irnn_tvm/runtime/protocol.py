@@ -5,7 +5,8 @@ in.bin:  magic, number of operations, has_state (0 or 1), the state's bytes if h
          reset).
 out.bin: magic; then per operation: return code, and if it is 0 the raw bytes of every output in order (none
          for reset); at the end the state's bytes, and the deepest use of the stack in bytes or -1.
-Codes:   0 reset, 1 step, 2 run, 3 step and 4 run repeated on the same inputs (for counting instructions).
+Codes:   0 reset, 1 step, 2 run, 3 step and 4 run repeated on the same inputs (for counting instructions), 5 save,
+         whose output is a snapshot, and 6 restore, whose input is one.
 Without has_state the runner calls NAME_init first.
 """
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from irnn_tvm.errors import EmulatorError
 
 MAGIC = 0x4E525249
-_CODES = {"reset": 0, "step": 1, "run": 2}
+_CODES = {"reset": 0, "step": 1, "run": 2, "save": 5, "restore": 6}
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Operation:
     repeats > 1 makes the call again and again on the same inputs, the outputs are those of the last call.
     """
 
-    kind: Literal["reset", "step", "run"]
+    kind: Literal["reset", "step", "run", "save", "restore"]
     length: int = 1
     inputs: Sequence[npt.NDArray[Any]] = ()
     outputs: Sequence[npt.NDArray[Any]] = ()

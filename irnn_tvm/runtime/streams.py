@@ -26,9 +26,12 @@ _CODES = {
     -1: "a null pointer was passed",
     -2: "the sequence length is not accepted",
     -3: "an index input is out of range",
-    -4: "the state or the arena is not aligned",
+    -4: "the state, the arena or a tensor is not aligned",
     -5: "the state was not written by this library's init function",
     -6: "this CPU lacks instructions that the library needs",
+    -7: "the snapshot is damaged or of another version",
+    -8: "the snapshot, or the header, is of another model or build",
+    -9: "memory that is written overlaps other memory of the call",
 }
 _WRONG_CPU = -6
 
@@ -131,6 +134,26 @@ class Stream:
         with self._lock:
             self._memory.state[...] = bytearray(value)
             self._memory.initialized = True
+
+    def save(self) -> bytes:
+        """A snapshot of the state with a checksum, which `restore` takes back: also that of a stream of another library
+        of the same model, for another target."""
+        snapshot = np.empty(self._snapshot_bytes(), np.uint8)
+        self._execute([Operation("save", outputs=[snapshot])])
+        return snapshot.tobytes()
+
+    def restore(self, snapshot: bytes) -> None:
+        """Goes on from a snapshot. InputError where it is damaged or of another model; the stream is then as it was."""
+        expected = self._snapshot_bytes()
+        if len(snapshot) != expected:
+            raise InputError(f"A snapshot of {self._library.name} has {expected} bytes, got {len(snapshot)}.")
+        self._execute([Operation("restore", inputs=[np.frombuffer(snapshot, np.uint8)])])
+
+    def _snapshot_bytes(self) -> int:
+        size = self._library.report.get("snapshot_bytes")
+        if size is None:
+            raise LoadError(f"{self._library.name} was built before there were snapshots: build it again.")
+        return int(size)
 
     def _execute(self, operations: Sequence[Operation]) -> None:
         with self._lock:

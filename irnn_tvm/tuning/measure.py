@@ -5,7 +5,6 @@ The two are different measures and come under different names: `us_per_step` and
 
 from __future__ import annotations
 
-import platform
 import time
 from pathlib import Path
 from statistics import median
@@ -68,19 +67,6 @@ def example_inputs(lib: Library, steps: int, seed: int = 0) -> list[npt.NDArray[
             limits = np.iinfo(tensor.dtype)
             arrays.append(random.integers(limits.min, limits.max, shape, tensor.dtype, endpoint=True))
     return arrays
-
-
-def device_name() -> str:
-    """The CPU of this machine, as /proc/cpuinfo calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "Hardware"):
-            return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def _microseconds_per_step(lib: Library, steps: int, seconds: float) -> float:

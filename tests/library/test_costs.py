@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from disassembly import exported_symbols, sections
-from every_target import TESTED
+from every_target import DISTINCT
 from samples import MODELS, integer_model, reference, sample
 
 import irnn_tvm
 from irnn_tvm import Library
 
 Libraries = Callable[[str, str], Library]
-COMPILED = [name for name in TESTED if name != "c"]
+COMPILED = [name for name in DISTINCT if name != "c"]
 ARCHIVES = [name for name, target in irnn_tvm.TARGETS.items() if target.kind == "archive"]
 
 
@@ -26,7 +26,7 @@ def _macro(library: Library, name: str) -> int:
     return int(found[1])
 
 
-@pytest.mark.parametrize("target", TESTED)
+@pytest.mark.parametrize("target", DISTINCT)
 @pytest.mark.parametrize("name", MODELS)
 def test_report_and_header_agree(name: str, target: str, library: Libraries) -> None:
     built = library(name, target)
@@ -39,7 +39,7 @@ def test_report_and_header_agree(name: str, target: str, library: Libraries) -> 
     assert report["streamable"] == (name == "tagger") == (report["not_streamable_because"] is None)
 
 
-@pytest.mark.parametrize("target", TESTED)
+@pytest.mark.parametrize("target", DISTINCT)
 @pytest.mark.parametrize("name", MODELS)
 def test_tensors_are_those_of_the_model(name: str, target: str, library: Libraries) -> None:
     model, report = integer_model(name), library(name, target).report
@@ -141,6 +141,6 @@ def test_a_stream_s_memory_does_not_grow_with_the_length(library: Libraries) -> 
     assert library("tagger", "cortex-m4").report["arena_bytes"] < 2000
     built = library("tagger", "host")
     assert built.time.maximum is None
-    assert built.report["arena_bytes"] < 16 * 2000
+    assert built.report["arena_bytes"] < 16 * 2200
     inputs = sample("tagger", 1500)
     assert np.array_equal(built.run(*inputs), reference("tagger", inputs))

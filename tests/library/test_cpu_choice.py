@@ -17,7 +17,7 @@ from irnn_tvm.targets import TARGETS
 from irnn_tvm.targets.base import X86_64_V3, X86_64_V4, cpu_flags
 
 VARIANTS = TARGETS["x86"].variants
-FUNCTIONS = ("init", "reset", "run", "step")
+FUNCTIONS = ("init", "reset", "run", "step", "save", "restore")
 E_NULL, E_CPU = -1, -6
 SSE, AVX, AVX512 = 0x3, 0x7, 0xE7  # what the operating system saves
 HERE = Path(__file__).parent
@@ -40,7 +40,9 @@ class Cpu:
         text = (library.directory / "tagger.c").read_text()
         assert cpuid.INSTRUCTIONS in text
         text = text.replace(cpuid.INSTRUCTIONS, '#include "pretended_cpu.c"\n')
-        declared = re.findall(r"^extern int ((\w+)_(?:init|reset|run|step))\((.*)\);$", text, re.MULTILINE)
+        declared = re.findall(
+            r"^extern int ((\w+)_(?:init|reset|run|step|save|restore))\((.*)\);$", text, re.MULTILINE
+        )
         prefixes = list(dict.fromkeys(prefix for _, prefix, _ in declared))
         assert len(declared) == len(FUNCTIONS) * len(VARIANTS)
         stubs = [
@@ -66,7 +68,7 @@ class Cpu:
         self._cdll.forget()
 
     def call(self, function: str) -> int:
-        pointers = {"init": 1, "reset": 1, "run": 5, "step": 4}[function]
+        pointers = {"init": 1, "reset": 1, "run": 5, "step": 4, "save": 2, "restore": 2}[function]
         return int(getattr(self._cdll, f"tagger_{function}")(*[None] * pointers))
 
     def choose(self, name: str | None) -> int:

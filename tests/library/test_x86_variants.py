@@ -102,7 +102,7 @@ def test_the_interface_is_all_that_is_seen(library: Libraries) -> None:
         seen = {s.name for s in symbols if s["st_shndx"] != "SHN_UNDEF" and s.name}
     called = ("init", "reset", "step", "run")
     assert seen == {
-        *(f"tagger_{function}" for function in (*called, "variant", "choose")),
+        *(f"tagger_{function}" for function in (*called, "init_for", "save", "restore", "variant", "choose")),
         *(f"__tvm_ffi_{function}" for function in called),
     }
 

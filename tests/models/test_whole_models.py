@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from every_target import TESTED
+from every_target import DISTINCT
 from float_networks import NETWORKS, flat
 from sampling import sampled
 
@@ -34,7 +34,7 @@ def _as_list(result: np.ndarray | tuple[np.ndarray, ...]) -> list[np.ndarray]:
     return [result] if isinstance(result, np.ndarray) else list(result)
 
 
-OTHERS = [name for name in TESTED if name != "host"]
+OTHERS = [name for name in DISTINCT if name != "host"]
 
 
 def _targets(number: int) -> list[str]:
@@ -62,7 +62,7 @@ def _everywhere() -> list[object]:
 
 def test_every_target_has_several_networks() -> None:
     found = [target for number in range(len(NETWORKS)) for target in _targets(number)]
-    assert all(found.count(target) >= 3 for target in TESTED)
+    assert all(found.count(target) >= 3 for target in DISTINCT)
 
 
 @pytest.mark.parametrize(("name", "target"), _everywhere())

@@ -23,7 +23,7 @@ H = HIDDEN
 @pytest.mark.parametrize("steps", [1, 20])
 def test_lstm_of_scalar_code(steps: int, library: Libraries) -> None:
     """A step reads all weights, bias and two multipliers per row, five tables of 32 pieces; x, h, h', c and c'."""
-    (entry,) = work(library("lstm", "cortex-m4").report, steps).values()
+    (entry,) = work(library("lstm", "cortex-m3").report, steps).values()
     assert entry.executions == steps
     assert entry.macs == steps * 4 * H * (H + H)
     assert entry.weight_bytes == steps * (4 * H * 2 * H + 3 * 4 * (4 * H) + 5 * 3 * 32 * 2)
@@ -44,7 +44,7 @@ def test_lstm_in_tiles(library: Libraries) -> None:
 
 def test_gru(library: Libraries) -> None:
     """Three gates, a bias of U h besides, 16 bits of state with an int8 copy, which a kernel of its own makes."""
-    copy, step = work(library("gru", "cortex-m4").report, 7).values()
+    copy, step = work(library("gru", "cortex-m3").report, 7).values()
     assert (copy.macs, copy.weight_bytes, copy.activation_bytes) == (0, 0, 7 * (2 * H + H))
     assert step.macs == 7 * 3 * H * 2 * H
     assert step.weight_bytes == 7 * (3 * H * 2 * H + 3 * 4 * 3 * H + 4 * H + 3 * 3 * 32 * 2)
@@ -53,7 +53,7 @@ def test_gru(library: Libraries) -> None:
 
 def test_linear(library: Libraries) -> None:
     """24 rows with a bias and a multiplier each; int16 results. With tiles 16 time steps share the weights."""
-    for target, executions in (("cortex-m4", 20), ("arm", 2)):
+    for target, executions in (("cortex-m3", 20), ("arm", 2)):
         (entry,) = work(library("linear", target).report, 20).values()
         assert entry.executions == executions
         assert entry.macs == 20 * 24 * H
@@ -62,7 +62,7 @@ def test_linear(library: Libraries) -> None:
 
 
 def test_an_embedding_reads_the_rows_it_selects(library: Libraries) -> None:
-    report = library("tagger", "cortex-m4").report
+    report = library("tagger", "cortex-m3").report
     first = next(iter(work(report, 5).values()))
     assert (first.weight_bytes, first.activation_bytes, first.macs) == (5 * H, 5 * (4 + H), 0)
     table = next(i for i, weight in enumerate(report["weights"]) if weight["shape"] == [WORDS, H])
@@ -77,7 +77,7 @@ def test_whole_sequences(library: Libraries) -> None:
 
 
 def test_sums_are_those_of_the_report(library: Libraries) -> None:
-    for target in ("host", "arm", "cortex-m4"):
+    for target in ("host", "arm", "cortex-m3"):
         report = library("tagger", target).report
         assert sum(entry.macs for entry in work(report, 1).values()) == report["macs_per_step"]
 
@@ -106,7 +106,7 @@ def test_kernels_run_as_often_as_is_said_and_give_the_same_integers(
 
 def test_chunks(library: Libraries) -> None:
     assert chunks(library("lstm", "arm").report, 37) == [16, 16, 5]
-    assert chunks(library("lstm", "cortex-m4").report, 3) == [1, 1, 1]
+    assert chunks(library("lstm", "cortex-m3").report, 3) == [1, 1, 1]
     assert chunks(library("whole", "arm").report, 37) == [37]
 
 

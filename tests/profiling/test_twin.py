@@ -28,7 +28,7 @@ def _digests(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-@pytest.mark.parametrize("target", sampled(["cortex-m4", "host"], 2))
+@pytest.mark.parametrize("target", sampled(["cortex-m4", "cortex-m3", "host"], 2))
 def test_nothing_but_twins_is_shortened(target: str, tmp_path: Path) -> None:
     model = integer_model("lstm")
     irnn_tvm.build(model, target, out=tmp_path / "before", name="lstm")
@@ -43,7 +43,7 @@ def test_nothing_but_twins_is_shortened(target: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("target", sampled(["arm", "arm-a53", "armv7"], 3))
+@pytest.mark.parametrize("target", sampled(["arm", "arm-a53", "armv7", "cortex-m4", "cortex-m55"], 3))
 def test_twice_the_depth_is_twice_the_products(target: str, tmp_path: Path, require_tool) -> None:
     """Instructions of a layer are elementwise + products per depth * depth: two depths give both."""
     require_tool(irnn_tvm.TARGETS[target].emulator.qemu)
@@ -59,23 +59,32 @@ def test_twice_the_depth_is_twice_the_products(target: str, tmp_path: Path, requ
         shares.append(row["elementwise_share"])
     expected = 2 * counts[0] - counts[1]
     for count, share in zip(counts, shares, strict=True):
-        assert abs(share * count - expected) < 0.03 * count
+        # Activations that are widened for the DSP routine count as elementwise, and a routine with one group of them
+        # takes its way for what is left of a vector.
+        tolerance = {"cortex-m4": 0.05, "cortex-m55": 0.12}.get(target, 0.03)
+        assert abs(share * count - expected) < tolerance * count
 
 
 def test_products_left(library: Libraries) -> None:
-    """Depth 64 on `arm`: four rounds of four groups of four, one of which is left; scalar code: one product of two."""
+    """Depth 64 on `arm`: four rounds of four groups of four, one of which is left; routines: a group;
+    scalar code: one product of two."""
     report = library("lstm", "arm").report
     assert set(products_left(report, work(report, 1)).values()) == {0.25}
-    report = library("lstm", "cortex-m4").report
-    assert set(products_left(report, work(report, 1)).values()) == {2 / (2 * HIDDEN)}
+    for target, share in (
+        ("cortex-m4", 4 / HIDDEN),
+        ("cortex-m55", 16 / HIDDEN),
+        ("cortex-m3", 2 / (2 * HIDDEN)),
+    ):
+        report = library("lstm", target).report
+        assert set(products_left(report, work(report, 1)).values()) == {share}
     report = library("whole", "arm").report
     assert set(products_left(report, work(report, 3)).values()) == {1.0}
 
 
 def test_what_is_not_shortened_is_left_out(library: Libraries) -> None:
-    done = work(library("tagger", "cortex-m4").report, 1)
+    done = work(library("tagger", "cortex-m3").report, 1)
     spent = dict.fromkeys(done, 100.0)
-    left = products_left(library("tagger", "cortex-m4").report, done)
+    left = products_left(library("tagger", "cortex-m3").report, done)
     found = elementwise(spent, dict.fromkeys(done, 10.0), left, done)
     assert found["tagger_k_embedding"] == found["tagger_k_pwl"] == 100.0
     assert found["tagger_k_linear"] == pytest.approx((10 - 100 / HIDDEN) / (1 - 1 / HIDDEN))

@@ -127,6 +127,7 @@ def game() -> Path:
 
 
 @pytest.mark.network
+@pytest.mark.exhaustive
 def test_pinned_packages_hold_the_corpus(game: Path) -> None:
     manifest = read_manifest(game, LANGUAGES)
     assert manifest.counts == {

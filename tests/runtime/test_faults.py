@@ -41,7 +41,19 @@ def test_processor_faults_on_a_board(build: Build, name: str, flag: str, words: 
         build(name, [flag]).run(X, K)
 
 
-@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7", "cortex-m55"])
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("-DFAULT_ADDRESS", r"mcause=00000007.*mtval=1fffff00"),
+        ("-DFAULT_INSTRUCTION", r"undefined instruction.*mepc="),
+    ],
+)
+def test_traps_of_risc_v(build: Build, flag: str, words: str) -> None:
+    with pytest.raises(EmulatorError, match=f"processor took a fault.*{words}"):
+        build("riscv32", [flag]).run(X, K)
+
+
+@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "riscv32"])
 def test_stack_overflow_on_a_board(build: Build, name: str) -> None:
     with pytest.raises(EmulatorError, match=r"processor took a fault.*stack overflow"):
         build(name, ["-DFAULT_STACK"]).stream().step(X[0], K[0])

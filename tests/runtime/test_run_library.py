@@ -12,7 +12,7 @@ from leaky import Build
 from irnn_tvm.runtime import load
 
 USER = ("arm", "arm-i8mm", "arm-a53", "armv7")
-BOARDS = ("cortex-m4", "cortex-m7", "cortex-m55")
+BOARDS = (*(f"cortex-m{n}" for n in ("0plus", 3, 4, 7, 33, 55, 85)), "riscv32")
 RUNNABLE = [
     "host",
     *(pytest.param(name, marks=pytest.mark.emulator) for name in (*USER, *BOARDS)),

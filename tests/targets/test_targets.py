@@ -13,7 +13,8 @@ from irnn_tvm import targets
 from irnn_tvm.errors import UnknownTargetError
 
 X86 = ("x86", "x86-avx2", "x86-avx512", "x86-avx-vnni", "x86-avx512-vnni")
-ALL = ("host", "arm", "arm-i8mm", "arm-a53", "armv7", *X86, "cortex-m4", "cortex-m7", "cortex-m55", "c")
+CORTEX_M = tuple(f"cortex-m{n}" for n in ("0plus", 3, 4, 7, 33, 55, 85))
+ALL = ("host", "arm", "arm-i8mm", "arm-a53", "armv7", *X86, *CORTEX_M, "riscv32", "c")
 
 
 def test_names() -> None:
@@ -110,4 +111,4 @@ def test_report_fields_are_json(name: str) -> None:
     assert fields["target"] == name
     assert fields["kind"] in ("shared", "archive", "sources")
     assert (fields["emulator"] is None) == (name in ("host", "x86-avx-vnni", "c"))
-    assert target.is_bare_metal == target.integer_only == name.startswith("cortex-m")
+    assert target.is_bare_metal == target.integer_only == (name in (*CORTEX_M, "riscv32"))

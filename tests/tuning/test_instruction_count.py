@@ -26,7 +26,9 @@ def made(name: str, tmp_path: Path, require_tool, *flags: str) -> Library:
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("name", ["arm", "armv7", "cortex-m4", "cortex-m7", "cortex-m55"])
+@pytest.mark.parametrize(
+    "name", ["arm", "armv7", "cortex-m0plus", "cortex-m4", "cortex-m33", "cortex-m55", "riscv32"]
+)
 def test_two_hundred_more_instructions_count_as_200(tmp_path: Path, require_tool, name: str) -> None:
     plain, longer = made(name, tmp_path, require_tool), made(name, tmp_path, require_tool, "-DUSE_NOPS")
     step = count_instructions(plain, "step", (X[0], K[0]))

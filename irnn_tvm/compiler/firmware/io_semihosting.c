@@ -1,4 +1,4 @@
-/* Runner input and output by ARM semihosting: in.bin and out.bin in the directory where the emulator runs. Memory is a
+/* Runner input and output by semihosting (ARM, RISC-V): in.bin and out.bin in the directory where the emulator runs. Memory is a
    bump allocator over what the linker script left free. */
 #include "runner_io.h"
 
@@ -13,10 +13,22 @@ static int32_t in_handle = -1, out_handle = -1;
 static uintptr_t used[2];
 
 static int32_t semihost(uint32_t operation, const void *argument) {
+#if defined(__riscv)
+    register uint32_t a0 __asm__("a0") = operation;
+    register const void *a1 __asm__("a1") = argument;
+    /* These three are what an emulator looks for, uncompressed and on one page. */
+    __asm__ volatile(".option push\n .option norvc\n .balign 16\n slli x0, x0, 0x1f\n ebreak\n srai x0, x0, 7\n"
+                     " .option pop"
+                     : "+r"(a0)
+                     : "r"(a1)
+                     : "memory");
+    return (int32_t)a0;
+#else
     register uint32_t r0 __asm__("r0") = operation;
     register const void *r1 __asm__("r1") = argument;
     __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
     return (int32_t)r0;
+#endif
 }
 
 static int32_t open_file(const char *name, uint32_t length, uint32_t mode) {

@@ -9,7 +9,7 @@
 #define RED_ZONE 64
 #define PATTERN 0xA5
 
-enum { OP_RESET = 0, OP_STEP = 1, OP_RUN = 2, OP_REPEAT_STEP = 3, OP_REPEAT_RUN = 4 };
+enum { OP_RESET = 0, OP_STEP = 1, OP_RUN = 2, OP_REPEAT_STEP = 3, OP_REPEAT_RUN = 4, OP_SAVE = 5, OP_RESTORE = 6 };
 
 typedef struct {
     uint8_t *data;
@@ -100,6 +100,20 @@ static void operate(buffer_t *state, buffer_t *arena, int32_t opcode, int32_t le
     io_release(mark);
 }
 
+/* A snapshot goes out or comes in. */
+static void transfer_state(buffer_t *state, int saving) {
+    const size_t mark = io_mark();
+    buffer_t snapshot = buffer_new(LIBRARY_SNAPSHOT_BYTES);
+    int32_t code;
+    if (!saving) io_read(snapshot.data, snapshot.bytes);
+    code = saving ? library_save(state->data, snapshot.data) : library_restore(state->data, snapshot.data);
+    check_zones(state, "the state");
+    check_zones(&snapshot, "the snapshot");
+    io_write(&code, sizeof code);
+    if (saving && code == 0) io_write(snapshot.data, snapshot.bytes);
+    io_release(mark);
+}
+
 int main(int argc, char **argv) {
     io_open(argc, argv);
     if (read_int() != MAGIC) {
@@ -119,9 +133,13 @@ int main(int argc, char **argv) {
     check_zones(&state, "the state");
     for (int32_t i = 0; i < operations; ++i) {
         const int32_t opcode = read_int(), length = read_int();
-        if (opcode < OP_RESET || opcode > OP_REPEAT_RUN) {
+        if (opcode < OP_RESET || opcode > OP_RESTORE) {
             io_print("in.bin holds an unknown operation\n");
             io_exit(RUNNER_BAD_FILE);
+        }
+        if (opcode >= OP_SAVE) {
+            transfer_state(&state, opcode == OP_SAVE);
+            continue;
         }
         const int repeated = opcode >= OP_REPEAT_STEP;
         operate(&state, &arena, repeated ? opcode - 2 : opcode, length, repeated ? read_int() : 1);

@@ -1,4 +1,4 @@
-/* Reset, vector table and fault handlers for the emulated Cortex-M boards (ARMv7-M and ARMv8-M). */
+/* Reset, vector table and fault handlers for the emulated Cortex-M boards (ARMv6-M to ARMv8-M). */
 #include "runner_io.h"
 
 #define SCB_CCR (*(volatile uint32_t *)0xE000ED14u)
@@ -48,8 +48,10 @@ static void protect(void) {
 
 /* The emulator loads .data where it runs from, so that only .bss is left to do. */
 void reset_handler(void) {
+#if __ARM_ARCH >= 7
     SCB_CPACR |= 0xFu << 20;        /* coprocessors 10 and 11: FPU, and the vector registers of Helium */
     SCB_CCR |= (1u << 4) | (1u << 19); /* trap on division by zero; low-overhead loops (ARMv8.1-M, else ignored) */
+#endif
     __asm__ volatile("dsb\n isb" ::: "memory");
     protect();
     __asm__ volatile("dsb\n isb" ::: "memory");
@@ -63,7 +65,8 @@ __attribute__((naked, used)) void fault_handler(void) {
                      "mrs r1, ipsr\n"
                      "ldr r2, =__fault_stack_top\n"
                      "mov sp, r2\n"
-                     "b fault_report\n"
+                     "ldr r3, =fault_report\n"
+                     "bx r3\n"
                      ".ltorg\n");
 }
 
@@ -79,6 +82,7 @@ void fault_report(const uint32_t *frame, uint32_t exception) {
     static const char *const names[] = {"fault", "fault", "NMI", "HardFault", "MemManage", "BusFault", "UsageFault"};
     io_print("processor fault: ");
     io_print(names[exception < 7u ? exception : 0u]);
+#if __ARM_ARCH >= 7
     if (SCB_CFSR & (1u << 25)) io_print(" (division by zero)");
     if (SCB_CFSR & (1u << 24)) io_print(" (unaligned access)");
     if (SCB_CFSR & (1u << 19)) io_print(" (coprocessor or vector unit not usable)");
@@ -88,6 +92,7 @@ void fault_report(const uint32_t *frame, uint32_t exception) {
     if (SCB_CFSR & (1u << 20)) io_print(" (stack limit)");
     if (SCB_CFSR & (1u << 7)) print_hex(" MMFAR=", SCB_MMFAR);
     if (SCB_CFSR & (1u << 15)) print_hex(" BFAR=", SCB_BFAR);
+#endif
     if (frame >= __stack_limit && frame + 8 <= __stack_top) {
         print_hex(" PC=", frame[6]);
         print_hex(" LR=", frame[5]);

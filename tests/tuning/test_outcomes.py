@@ -1,0 +1,168 @@
+"""What becomes of candidates that misbehave, on this machine and on a device; the device survives them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from irnn_tvm.errors import TuningError
+from irnn_tvm.targets import get
+from irnn_tvm.tuning.outcome import Failure
+from irnn_tvm.tuning.preflight import check, preflight
+from irnn_tvm.tuning.rpc import RPC, address
+from irnn_tvm.tuning.runners.base import Runner, Work
+from irnn_tvm.tuning.runners.local import LocalRunner
+from irnn_tvm.tuning.runners.rpc import RPCRunner
+
+LibraryThat = Callable[[str], tuple[Path, Path]]
+HOST = get("host")
+EXPECTED = {
+    "crash": Failure.run_crashed,
+    "hang": Failure.run_timed_out,
+    "idle": Failure.wrong_result,
+    "error": Failure.run_failed,
+}
+
+
+@contextmanager
+def started(*arguments: str, port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of ours that serves, once it answers on its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "irnn_tvm.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 90
+        while port is not None:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, "the server ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.2)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def tracker() -> Iterator[str]:
+    """A tracker with two devices of the key "here"."""
+    port, first, second = free_port(), free_port(), free_port()
+    at = f"127.0.0.1:{port}"
+    with started("rpc-tracker", "--port", str(port), port=port):
+        servers = [
+            ("rpc-server", "--port", str(p), "--tracker", at, "--key", "here") for p in (first, second)
+        ]
+        with started(*servers[0], port=first), started(*servers[1], port=second):
+            time.sleep(1)
+            yield at
+
+
+def outcomes(runner: Runner, library_that: LibraryThat) -> dict[str, Failure | None]:
+    found = {}
+    for behaviour in EXPECTED:
+        folder, data = library_that(behaviour)
+        [outcome] = runner.run([Work(folder, data, 1)])
+        assert outcome.message
+        found[behaviour] = outcome.failure
+    return found
+
+
+def test_local(library_that: LibraryThat) -> None:
+    runner = LocalRunner(timeout=8)
+    try:
+        assert outcomes(runner, library_that) == EXPECTED
+    finally:
+        runner.close()
+
+
+def test_over_rpc(tracker: str, library_that: LibraryThat) -> None:
+    """A crash ends a session and not the server; a session that lasts too long is ended by the server."""
+    runner = RPCRunner(HOST, tracker=tracker, key="here", session_timeout=5.0)
+    try:
+        assert outcomes(runner, library_that) == EXPECTED
+        folder, data = library_that("error")
+        again = runner.run([Work(folder, data, 1)] * 2)
+        assert {outcome.failure for outcome in again} == {Failure.run_failed}, "both devices still answer"
+    finally:
+        runner.close()
+
+
+@pytest.mark.exhaustive
+def test_preflight(tracker: str) -> None:
+    found = preflight(RPC(tracker=tracker, key="here"), HOST)
+    assert found.lines[1] == "2 device(s) with key 'here'"
+    assert any(line.startswith("versions match: tvm 0.27") for line in found.lines)
+    with pytest.raises(TuningError, match=r"has no device with key 'rpi4'; it has: here"):
+        preflight(RPC(tracker=tracker, key="rpi4"), HOST)
+    with pytest.raises(TuningError, match=r"the device is x86_64 .*, and arm is for aarch64 or arm64"):
+        preflight(RPC(tracker=tracker, key="here"), get("arm"))
+    with pytest.raises(TuningError, match="nothing listens there"):
+        preflight(RPC(server=f"127.0.0.1:{free_port()}"), HOST)
+
+
+def test_devices_that_are_not_fit() -> None:
+    from irnn_tvm.tuning.device.info import info
+
+    arm = {**info(), "machine": "aarch64", "cpu": "Cortex-A72", "flags": ["asimd"]}
+    with pytest.raises(TuningError, match=r"the device \(Cortex-A72\) lacks asimddp, which arm needs"):
+        check(arm, get("arm"))
+    fit = {**arm, "flags": ["asimd", "asimddp"]}
+    assert len(check(fit, get("arm"))) == 4
+    with pytest.raises(TuningError, match=r"the device has tvm 0.26.0, this machine 0.27"):
+        check({**fit, "tvm": "0.26.0"}, get("arm"))
+    with pytest.raises(TuningError, match="5 MiB of disk free"):
+        check({**fit, "free_bytes": 5 << 20}, get("arm"))
+    slow = {**fit, "governor": "powersave", "khz": "600000", "most_khz": "1800000"}
+    assert check(slow, get("arm"))[-1].startswith(
+        "clock: 600 of 1800 MHz, governor powersave; set it to perf"
+    )
+
+
+@pytest.mark.exhaustive
+def test_a_device_that_goes_away_and_comes_back(library_that: LibraryThat) -> None:
+    port = free_port()
+    folder, data = library_that("error")
+    work = Work(folder, data, 1)
+    with started("rpc-server", "--port", str(port), port=port):
+        runner = RPCRunner(HOST, server=f"127.0.0.1:{port}", session_timeout=8.0, connect_timeout=5.0)
+        assert runner.run([work])[0].failure is Failure.run_failed
+    try:
+        gone = runner.run([work])[0]
+        assert gone.failure in (Failure.no_device, Failure.device_lost)
+        with started("rpc-server", "--port", str(port), port=port):
+            assert runner.run([work])[0].failure is Failure.run_failed
+    finally:
+        runner.close()
+
+
+@pytest.mark.parametrize("text", ["host", "host:", ":9190", "host:port", "host:0", "host:70000"])
+def test_addresses(text: str) -> None:
+    with pytest.raises(TuningError, match="is no address: write host:port"):
+        address(text)
+
+
+def test_rpc_settings() -> None:
+    with pytest.raises(TuningError, match="either tracker="):
+        RPC()
+    with pytest.raises(TuningError, match="needs the key="):
+        RPC(tracker="host:9190")
