@@ -126,9 +126,11 @@ class Target:
         """LLVM's names of what the kernels of `native` need."""
         names = {"asimddp": "dotprod", "i8mm": "i8mm", "avx512_vnni": "avx512vnni", "avx_vnni": "avxvnni"}
         needed = dict(_HOST_SIMD).get(self.simd() or "", frozenset())
-        return sorted(
+        found = sorted(
             "+" + names.get(flag, flag) for flag in needed if flag in names or flag.startswith("avx")
         )
+        # With vpermb LLVM 22 rewrites the broadcast of four activations into itself for ever.
+        return [*found, "-avx512vbmi"] if "avx512bw" in needed else found
 
     @property
     def is_bare_metal(self) -> bool:

@@ -66,12 +66,12 @@ def test_targets_cannot_be_changed() -> None:
         (
             "avx2 avx_vnni avx512f avx512bw avx512vl avx512dq avx512_vnni",
             "avx512-vnni",
-            ["+avx512bw", "+avx512dq", "+avx512vl", "+avx512vnni"],
+            ["+avx512bw", "+avx512dq", "+avx512vl", "+avx512vnni", "-avx512vbmi"],
         ),
         (
             "avx2 avx512f avx512bw avx512vl avx512dq",
             "avx512",
-            ["+avx512bw", "+avx512dq", "+avx512f", "+avx512vl"],
+            ["+avx512bw", "+avx512dq", "+avx512f", "+avx512vl", "-avx512vbmi"],
         ),
         ("avx2 avx512f avx512dq", "avx2", ["+avx2"]),
     ],
