@@ -106,7 +106,7 @@ def make_kernel(name: str, symbol: str, func: Any, target: Target, threads: int 
         family=family,
         split=parts is not None,
         prepares=prepares,
-        fetches=fetches_of(func),
+        fetches=fetches_of(func) if any(isa.routine_rows for isa in _instruction_sets(target)) else {},
         tuned=str(func.attrs["irnn.tuned"]) if "irnn.tuned" in func.attrs else "",
     )
 
@@ -132,7 +132,8 @@ def llvm_module(kernels: list[Kernel], target: Target) -> Any:
 
 
 def fetches_of(func: Any) -> dict[int, int]:
-    """Which parameters of a PrimFunc it fetches before it reads them (placement.py), and how many bytes at a time."""
+    """Which parameters of a PrimFunc it fetches before it reads them (placement.py), and how many bytes at a time.
+    Only what calls a routine does."""
     from tvm.ir import Call
     from tvm.ir.expr import TensorLoad
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,18 @@ def tasks_of(module: str, target: str) -> dict[str, Task]:
     return {task.key: task for task in extract_module(mod, targets.get(target))}
 
 
-def build(module: str, target: str, key: str, choice: Choice, folder: str) -> None:
-    """Writes the library of task `key` with a choice into a folder, which must be there and empty."""
-    write(tasks_of(module, target)[key], targets.get(target), choice, Path(folder))
+def build(module: str, target: str, key: str, choice: Choice, folder: str, emulated: bool) -> None:
+    """Writes the library of task `key` with a choice into a folder, which must be there and empty. emulated: it is
+    measured under the target's emulator."""
+    write(tasks_of(module, target)[key], targets.get(target), choice, Path(folder), emulated)
 
 
-def write(task: Task, target: targets.Target, choice: Choice, folder: Path) -> None:
+def write(task: Task, target: targets.Target, choice: Choice, folder: Path, emulated: bool = True) -> None:
     """The same of a task."""
+    if not emulated and not target.is_bare_metal:
+        target = replace(
+            target, emulator=None
+        )  # whose program takes as long to link as the kernels to compile
 
     def choose(_call: Any, isa: Any) -> Any:
         return apply(choice, isa, "candidate")

@@ -110,7 +110,8 @@ class Session:
         return path
 
     def measure(self, key: str, choices: Sequence[Choice], careful: bool = False) -> list[Outcome]:
-        """Builds candidates, and measures each as soon as it is built. What is known already is not done again."""
+        """Builds candidates, and measures each as soon as it is built, or, where compilers would disturb that, when all
+        are. What is known already is not done again."""
         self.check()
         task = self.task(key)
         data = self.data(task)
@@ -124,11 +125,20 @@ class Session:
             folder = Path(tempfile.mkdtemp(dir=self.work))
             whole = Choice(choice.isa, {**choice.values, **task.base})
             future = self.builders.submit(
-                build, self.job.module, self.job.target, task.plain_key, whole, str(folder)
+                build,
+                self.job.module,
+                self.job.target,
+                task.plain_key,
+                whole,
+                str(folder),
+                self.runner.emulated,
             )
             building[number] = folder, future
         running = {}
         try:
+            if self.runner.alone:
+                for _, future in building.values():
+                    future.result()
             for number, (folder, future) in building.items():
                 built = future.result()
                 if built.failure is not None:

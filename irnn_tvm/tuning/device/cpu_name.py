@@ -5,15 +5,60 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+_PLACE = Path("/proc/cpuinfo")
+# Cores of ARM by their numbers (CPU implementer 0x41, CPU part), which 64-bit kernels tell and no name.
+_ARM_CORES = {
+    0xC07: "Cortex-A7",
+    0xC08: "Cortex-A8",
+    0xC09: "Cortex-A9",
+    0xC0F: "Cortex-A15",
+    0xD03: "Cortex-A53",
+    0xD04: "Cortex-A35",
+    0xD05: "Cortex-A55",
+    0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72",
+    0xD09: "Cortex-A73",
+    0xD0A: "Cortex-A75",
+    0xD0B: "Cortex-A76",
+    0xD0C: "Neoverse-N1",
+    0xD0D: "Cortex-A77",
+    0xD40: "Neoverse-V1",
+    0xD41: "Cortex-A78",
+    0xD44: "Cortex-X1",
+    0xD46: "Cortex-A510",
+    0xD47: "Cortex-A710",
+    0xD48: "Cortex-X2",
+    0xD49: "Neoverse-N2",
+    0xD4D: "Cortex-A715",
+    0xD4E: "Cortex-X3",
+    0xD4F: "Neoverse-V2",
+    0xD80: "Cortex-A520",
+    0xD81: "Cortex-A720",
+    0xD82: "Cortex-X4",
+}
+
 
 def device_name() -> str:
-    """The CPU of this machine, as /proc/cpuinfo calls it."""
+    """The CPU of this machine, as /proc/cpuinfo calls it; of ARM's cores, all kinds there are."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        text = _PLACE.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "Hardware"):
-            return value.strip()
-    return platform.processor() or platform.machine()
+        text = ""
+    return name_in(text) or platform.processor() or platform.machine()
+
+
+def name_in(cpuinfo: str) -> str:
+    """The name that the text of /proc/cpuinfo tells; empty where it tells none."""
+    cores: list[str] = []
+    implementer = ""
+    for line in cpuinfo.splitlines():
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if key in ("model name", "Model", "Hardware"):
+            return value
+        if key == "CPU implementer":
+            implementer = value
+        if key == "CPU part":
+            known = _ARM_CORES.get(int(value, 16)) if implementer == "0x41" else None
+            core = known or f"CPU {implementer}:{value}"
+            cores += [core] if core not in cores else []
+    return " and ".join(cores)

@@ -35,6 +35,9 @@ class Runner(ABC):
     device: str
     cpu: str
     parallel: int = 1
+    # Whether it runs the emulator's program of a library; and whether nothing else may run beside a measurement.
+    emulated: bool = False
+    alone: bool = False
 
     @abstractmethod
     def submit(self, work: Work) -> Future[Outcome]:

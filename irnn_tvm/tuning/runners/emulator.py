@@ -20,6 +20,7 @@ CALLS = {"step": 20, "run": 3}
 
 class EmulatorRunner(Runner):
     metric = INSTRUCTIONS
+    emulated = True
 
     def __init__(self, target: Target, timeout: float = 120.0, workers: int | None = None) -> None:
         """Raises TuningError for a target without an emulator."""

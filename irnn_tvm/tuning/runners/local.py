@@ -17,6 +17,7 @@ from irnn_tvm.tuning.runners.pool import Pool
 class LocalRunner(Runner):
     metric = WALL_CLOCK
     device = "this machine"
+    alone = True
 
     def __init__(self, timeout: float = 30.0) -> None:
         self.cpu = device_name()
