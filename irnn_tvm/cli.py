@@ -159,6 +159,7 @@ def tune(
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     batch: Annotated[int, typer.Option(help="Sequences per call.")] = 1,
     max_seq_len: Annotated[int | None, typer.Option(help="Longest sequence of one call.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the best over the trials to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Search for faster kernels of a model; `build` takes what was found."""
@@ -190,6 +191,10 @@ def tune(
         typer.echo(json.dumps(asdict(result) | {"logs": str(result.logs)}))
     else:
         show(result_table(result))
+    if plot is not None:
+        from irnn_tvm.tuning import figure, records
+
+        figure.plot(records.read(result.logs), plot, result.target)
 
 
 def _source(model: Path | None, example: Example | None, target: str) -> Any:

@@ -56,6 +56,30 @@ def logs_show(
             )
 
 
+@logs_app.command("plot")
+def logs_plot(
+    folder: Annotated[Path | None, typer.Argument(help=_LOGS_HELP)] = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help="Which of several.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .png, .svg or .pdf.")] = Path(
+        "tuning.png"
+    ),
+) -> None:
+    """Draw how much faster than the default the best was after each trial."""
+    from irnn_tvm.tuning import edit, records
+    from irnn_tvm.tuning import logs as logs_of
+    from irnn_tvm.tuning.figure import plot
+
+    root = folder or logs_of.user_folder()
+    names = edit.targets_in(root)
+    if target is None and len(names) == 1:
+        target = names[0]
+    if target not in names:
+        asked = "give --target" if target is None else f"there are none of {target!r}"
+        raise InputError(f"{root} has logs of: {', '.join(names) or 'nothing'}; {asked}")
+    plot(records.read(root / target), out, target)
+    typer.echo(f"written to {out}")
+
+
 @logs_app.command("merge")
 def logs_merge(
     folders: Annotated[list[Path], typer.Argument(help="Folders of logs.")],

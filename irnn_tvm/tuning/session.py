@@ -178,7 +178,7 @@ class Session:
         self.known[key, choice.text()] = outcome
         self.done += 1
         task = self.task(key)
-        say("trial", task=task.label, choice=choice.text(), values=list(outcome.values), done=self.done,
+        say("trial", task=task.label, size=task.size, choice=choice.text(), values=list(outcome.values), done=self.done,
             failure=outcome.failure and str(outcome.failure), message=outcome.message)  # fmt: skip
         if outcome.failure is not None:
             self.log(task, choice, outcome)
