@@ -225,12 +225,21 @@ class _Part:
         """Emits prefetches of this part's share of a group of weights."""
         begin, size = self.offset * self.isa.register_bytes, self.registers * self.isa.register_bytes
         lines = -(-size // (LINE_BYTES * share[1]))
-        before = self.product.tile.corrected
         for line in range(lines):
             place = begin + (share[0] * lines + line) * LINE_BYTES
-            # What lies behind the last group is the next tile. Behind all of them it is something else, or nothing:
-            # prefetching that does no harm.
-            self.isa.prefetch(T.address_of(self.product.weights[weights, before + group, place]))
+            self._prefetch(weights, group, place, 2)
+
+    def fetch_ahead(self, weights: Expr, group: Expr) -> None:
+        """Emits prefetches of what `multiply` loads some groups later."""
+        begin, size = self.offset * self.isa.register_bytes, self.registers * self.isa.register_bytes
+        for place in range(begin, begin + size, LINE_BYTES):
+            self._prefetch(weights, group + self.isa.fetch_ahead, place, 1)
+
+    def _prefetch(self, weights: Expr, group: Expr, place: Expr, cache: int) -> None:
+        # What lies behind the last group is the next tile. Behind all of them it is something else, or nothing:
+        # prefetching that does no harm.
+        before = self.product.tile.corrected
+        self.isa.prefetch(T.address_of(self.product.weights[weights, before + group, place]), cache)
 
     def multiply(
         self,
@@ -269,6 +278,9 @@ class _Part:
                     regions(group, isa.steps, isa.steps * isa.group)
                     if share is not None:
                         self.fetch(number, group + groups, share)
+                    elif isa.fetch_ahead and len(vectors) == 1:
+                        for step in range(isa.steps):
+                            self.fetch_ahead(number, group + step)
                     multiply(group, isa.steps, vectors.load(isa, group, isa.steps))
         if single or partial:
             rest = first + loops * isa.steps

@@ -44,6 +44,8 @@ class InstructionSet:
       multiplied; 0: do not care.
     - ahead: whether several time steps' products with x are made together, sharing weights; else each within its step.
     - chosen_lanes: lanes of all tiles, whatever `lanes` would choose; 0: that.
+    - fetch_ahead: products with one vector prefetch weights this many groups before they load them; 0: never. fetches:
+      whether `prefetch` does anything.
     - row_unroll: where the rows of a tile are worked on one after the other, how many of them a loop's body has.
     """
 
@@ -73,6 +75,8 @@ class InstructionSet:
     ahead: bool = True
     chosen_lanes: int = 0
     row_unroll: int = 1
+    fetch_ahead: int = 0
+    fetches: bool = False
 
     @property
     def words(self) -> int:
@@ -209,9 +213,13 @@ class InstructionSet:
         """int32 sums of `words` rows of a vector, whose accumulators start at acc[vector / joined][at]."""
         return acc[vector][T.Ramp(at, 1, self.words)]
 
-    def prefetch(self, address: Expr) -> None:
-        """Emits a prefetch into the second cache, where `cached` asks for parts."""
-        del address
+    def prefetch(self, address: Expr, cache: int) -> None:
+        """Emits a prefetch of a line into the first or second cache, where there is such an instruction."""
+        if not self.fetches:
+            return
+        read, locality, data = T.int32(0), T.int32(4 - cache), T.int32(1)
+        number = T.llvm_lookup_intrinsic_id("llvm.prefetch.p0")
+        T.evaluate(T.call_llvm_intrin("void", number, address, read, locality, data))
 
 
 def broadcast_words(isa: InstructionSet, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:

@@ -26,6 +26,7 @@ class Neon(VectorSet):
     vectors = 2
     shared = 4
     lowest_weight = -127
+    fetches = True
     # An index is the two bytes of an entry: 2 * piece, and 2 * piece + 1 above it.
     first_index = 0x0100
     index_step = 0x0202

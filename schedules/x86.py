@@ -14,6 +14,7 @@ from .vector_set import VectorSet
 class X86(VectorSet):
     """Formulas for vectors of any width; most instructions work in each of their 128-bit parts."""
 
+    fetches = True
     multiply_add: str
     pack: str
 
@@ -40,11 +41,6 @@ class X86(VectorSet):
             return self._alternate(low, high)
         upper = self._alternate(self._logical_right(even, 32), odd)
         return T.shift_right(upper, T.Broadcast(T.int32(shift - 32), words))
-
-    def prefetch(self, address: Expr) -> None:
-        read, second_cache, data = T.int32(0), T.int32(2), T.int32(1)
-        number = T.llvm_lookup_intrinsic_id("llvm.prefetch.p0")
-        T.evaluate(T.call_llvm_intrin("void", number, address, read, second_cache, data))
 
     def add_pairs(self, total: Expr, values: Expr) -> Expr:
         ones = T.Broadcast(T.int16(1), self.halves)

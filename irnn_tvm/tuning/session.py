@@ -319,11 +319,8 @@ class Session:
         about = self.notes
         for record in records.read(self.job.logs):
             same = record.how == (about["metric"], about["device"], about["cpu"])
-            if (
-                same
-                and record.versions == about["versions"]
-                and any(t.key == record.task for t in self.tasks)
-            ):
+            tasks = [task for task in self.tasks if task.key == record.task]
+            if same and record.versions == about["versions"] and tasks and tasks[0].has(record.choice):
                 self.known[record.task, record.choice.text()] = Outcome(record.values)
                 self.done += record.job == self.job.id and record.round == records.SEARCH
         for failure in failures(self.job.logs):
@@ -396,6 +393,8 @@ def run(folder: Path) -> None:
     import_once(job)
     tasks = list(tasks_of(job.module, job.target).values())
     runner = make_runner(job.runner, targets.get(job.target))
+    if runner.metric == INSTRUCTIONS:
+        tasks = [task.counted() for task in tasks]
     failed = (Failure.build_refused, Failure.build_crashed, Failure.build_timed_out)
     builders = Pool(job.workers, BUILD_SECONDS, failed)
     ms = meta_schedule()

@@ -10,7 +10,7 @@ import numpy as np
 
 from irnn_tvm.relay_ops.workload import Workload, workload_of
 from irnn_tvm.schedules.choice import Choice
-from irnn_tvm.schedules.spaces import AHEAD, SEQUENCE, STEP, Space, family, layout, spaces
+from irnn_tvm.schedules.spaces import AHEAD, SEQUENCE, STEP, TIMED, Space, family, layout, spaces
 from irnn_tvm.targets import Target
 from irnn_tvm.tuning.one_operator import module_of, reference
 
@@ -64,6 +64,23 @@ class Task:
     def size(self) -> int:
         """Candidates."""
         return sum(space.size for space in self.spaces)
+
+    def has(self, choice: Choice) -> bool:
+        """Whether a choice is one of the candidates: other versions may have had other settings."""
+        return any(
+            space.isa == choice.isa
+            and set(space.settings) == set(choice.values)
+            and all(choice.values[name] in values for name, values in space.settings.items())
+            for space in self.spaces
+        )
+
+    def counted(self) -> Task:
+        """This task for runners that count instructions: without settings that these say nothing of."""
+        those = tuple(
+            replace(space, settings={n: v for n, v in space.settings.items() if n not in TIMED})
+            for space in self.spaces
+        )
+        return replace(self, spaces=those)
 
     def module(self) -> Any:
         """The program that is measured."""
