@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from performance_charts import CHARTS, draw
+from performance_charts import draw, figure_path
 from performance_tables import (
     OURS,
     Row,
@@ -148,7 +148,7 @@ def machine(name: str, rows: list[Row]) -> list[str]:
             "",
             *latency_table(single),
             "",
-            *chart("ratios", "Times of all runtimes, divided by irnn_tvm's"),
+            *chart("ratios", single[0], "Times of all runtimes, divided by irnn_tvm's"),
         ]
     if len(layers) > len(single):
         lines += [
@@ -160,7 +160,7 @@ def machine(name: str, rows: list[Row]) -> list[str]:
             "",
             *streams_table([row for row in layers if row["T"] == 1]),
             "",
-            *chart("streams", "Microseconds per stream by the number of streams in a call"),
+            *chart("streams", layers[0], "Microseconds per stream by the number of streams in a call"),
         ]
     models = [row for row in rows if kind(row) == MODEL]
     if models:
@@ -190,9 +190,9 @@ def machine(name: str, rows: list[Row]) -> list[str]:
     return lines
 
 
-def chart(name: str, words: str) -> list[str]:
-    """A picture, where it was drawn."""
-    path = CHARTS[name]
+def chart(name: str, row: Row, words: str) -> list[str]:
+    """A picture of the machine that a row names, where it was drawn."""
+    path = figure_path(name, row["cpu"], row["instruction_set"])
     if not path.with_suffix(".svg").exists():
         return []
     return [f"![{words}](figures/{path.name}.svg)", ""]

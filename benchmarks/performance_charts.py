@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from performance_tables import OURS, Row, cells
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
-CHARTS = {"ratios": FIGURES / "performance-ratios", "streams": FIGURES / "performance-streams"}
 MARKERS = "osD^vP*XpH"
 
 
+def figure_path(chart: str, cpu: str, instruction_set: str) -> Path:
+    """Of a chart ("ratios" or "streams") of one machine, without a suffix."""
+    machine = re.sub(r"[^a-z0-9]+", "-", f"{cpu} {instruction_set}".lower()).strip("-")
+    return FIGURES / f"performance-{chart}-{machine}"
+
+
 def draw(rows: list[Row], ours: tuple[str, ...] = OURS) -> list[Path]:
-    """Writes what rows of latency.py are enough for, of the machine that the last row names; returns the files.
+    """Writes what rows of latency.py are enough for, of each machine; returns the files.
 
     ImportError without matplotlib.
     """
@@ -22,17 +28,15 @@ def draw(rows: list[Row], ours: tuple[str, ...] = OURS) -> list[Path]:
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "irnn_tvm"  # the same rows give the same file
     matplotlib.rcParams["font.size"] = 9
-    if not rows:
-        return []
-    machine = rows[-1]["cpu"], rows[-1]["instruction_set"]
-    here = [row for row in rows if (row["cpu"], row["instruction_set"]) == machine]
     written = []
-    single = [row for row in here if row.get("batch", 1) == 1]
-    if single:
-        written += _save(ratios(single, ours), CHARTS["ratios"])
-    streams = [row for row in here if row["T"] == 1]
-    if any(row.get("batch", 1) > 1 for row in streams):
-        written += _save(throughput(streams, ours), CHARTS["streams"])
+    for machine in dict.fromkeys((row["cpu"], row["instruction_set"]) for row in rows):
+        here = [row for row in rows if (row["cpu"], row["instruction_set"]) == machine]
+        single = [row for row in here if row.get("batch", 1) == 1]
+        if single:
+            written += _save(ratios(single, ours), figure_path("ratios", *machine))
+        streams = [row for row in here if row["T"] == 1]
+        if any(row.get("batch", 1) > 1 for row in streams):
+            written += _save(throughput(streams, ours), figure_path("streams", *machine))
     return written
 
 

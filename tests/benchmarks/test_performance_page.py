@@ -153,12 +153,23 @@ def _keyed(rows: list[Row]) -> list[tuple[Row, tuple[Any, ...]]]:
 
 def test_charts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(performance_charts, "CHARTS", {"ratios": tmp_path / "r", "streams": tmp_path / "s"})
+    monkeypatch.setattr(performance_charts, "FIGURES", tmp_path)
+    files = {
+        name: [
+            performance_charts.figure_path(name, WHERE["cpu"], WHERE["instruction_set"]).with_suffix(
+                f".{kind}"
+            )
+            for kind in ("svg", "png")
+        ]
+        for name in ("ratios", "streams")
+    }
     assert performance_charts.draw([]) == []
     single = [row for row in LAYERS if row["batch"] == 1]
-    assert performance_charts.draw(single) == [tmp_path / "r.svg", tmp_path / "r.png"]
+    assert performance_charts.draw(single) == files["ratios"]
     written = performance_charts.draw(LAYERS)
-    assert written == [tmp_path / f"{name}.{kind}" for name in "rs" for kind in ("svg", "png")]
+    assert written == [*files["ratios"], *files["streams"]]
+    other = [row | {"instruction_set": "other"} for row in single]
+    assert len(performance_charts.draw([*LAYERS, *other])) == len(written) + 2, "each machine has its own"
     before = [path.read_bytes() for path in written]
     performance_charts.draw(LAYERS)
     assert [path.read_bytes() for path in written] == before  # nothing in them but the rows
