@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from irnn_tvm.tuning.preflight import check, preflight
 from irnn_tvm.tuning.rpc import RPC, address
 from irnn_tvm.tuning.runners.base import Runner, Work
 from irnn_tvm.tuning.runners.local import LocalRunner
-from irnn_tvm.tuning.runners.rpc import RPCRunner
+from irnn_tvm.tuning.runners.rpc import RPCRunner, measure
 
 LibraryThat = Callable[[str], tuple[Path, Path]]
 HOST = get("host")
@@ -166,3 +167,49 @@ def test_rpc_settings() -> None:
         RPC()
     with pytest.raises(TuningError, match="needs the key="):
         RPC(tracker="host:9190")
+
+
+@contextmanager
+def listening(answer: bytes | None) -> Iterator[str]:
+    """The address of something that accepts connections and answers with `answer`, or never (None)."""
+    server = socket.create_server(("127.0.0.1", 0))
+    held: list[socket.socket] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                held.append(server.accept()[0])
+                if answer is not None:
+                    with suppress(OSError):
+                        held[-1].sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        for one in [*held, server]:
+            one.close()
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9, b"\xff" * 64, None])
+def test_what_answers_is_no_server(answer: bytes | None, library_that: LibraryThat) -> None:
+    """Garbage, or silence, in the place of a device: an error before tuning, and no device for a candidate."""
+    folder, data = library_that("error")
+    with listening(answer) as at:
+        rpc = RPC(server=at, connect_timeout=2.0)
+        with pytest.raises(TuningError, match=r"no (free )?device"):
+            preflight(rpc, HOST)
+        outcome = measure(rpc.settings(), str(folder), str(data), 1, False)
+        assert outcome.failure == Failure.no_device
+
+
+def test_a_tracker_whose_devices_are_all_held(tracker: str, library_that: LibraryThat) -> None:
+    from tvm import rpc as tvm_rpc
+
+    folder, data = library_that("error")
+    host, port = address(tracker)
+    connection = tvm_rpc.connect_tracker(host, port)
+    held = [connection.request("here", session_timeout=60) for _ in range(2)]
+    waiting = RPC(tracker=tracker, key="here", connect_timeout=1.5)
+    assert measure(waiting.settings(), str(folder), str(data), 1, False).failure == Failure.no_device
+    del held

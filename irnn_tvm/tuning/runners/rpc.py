@@ -47,13 +47,17 @@ class RPCRunner(Runner):
         self._pool.close()
 
 
+class _Late(Exception):
+    """The time to connect is over. No OSError: TVM's client would take that for a connection to try again."""
+
+
 @contextmanager
 def session(rpc: RPC) -> Iterator[Any]:
     """An RPC session on a free device. Raises TuningError where none answers in `connect_timeout` seconds."""
     from tvm import rpc as tvm_rpc
 
     def late(_number: int, _frame: object) -> None:
-        raise TimeoutError
+        raise _Late
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, rpc.connect_timeout)
@@ -64,7 +68,7 @@ def session(rpc: RPC) -> Iterator[Any]:
             remote = tracker.request(rpc.key, session_timeout=rpc.session_timeout)
         else:
             remote = tvm_rpc.connect(host, port, rpc.key, session_timeout=rpc.session_timeout)
-    except TimeoutError:
+    except _Late:
         raise TuningError(f"no free device for {rpc.connect_timeout:g} s") from None
     except (RuntimeError, OSError) as error:
         raise TuningError(f"no device: {str(error).splitlines()[0]}") from None
