@@ -98,7 +98,8 @@ class Progress:
         if kind == "start":
             self.metric, self.device = event["metric"], event["device"]
             for task in event["tasks"]:
-                self.tasks.setdefault(task["label"], _Task(task["size"], task["calls"]))
+                before = task["tried"], task["default"], task["best"], task["choice"]
+                self.tasks.setdefault(task["label"], _Task(task["size"], task["calls"], *before))
             self._advance(event["done"])
         elif kind == "trial":
             # Tasks on the layout that won are made on the way.

@@ -331,6 +331,18 @@ class Session:
                 self.known[failure["task"], choice.text()] = Outcome(failure=kind, message=failure["message"])
                 self.done += 1
 
+    def standing(self, task: Task) -> dict[str, Any]:
+        """What is known of a task before anything is measured: for events."""
+        found = {
+            text: sorted(outcome.values)[len(outcome.values) // 2]
+            for (key, text), outcome in self.known.items()
+            if key == task.key and outcome.values
+        }
+        tried = sum(key == task.key for key, _ in self.known)
+        choice = min(found, key=lambda text: found[text], default="")
+        default = found.get(task.spaces[0].default().text())
+        return {"tried": tried, "default": default, "best": found.get(choice), "choice": choice}
+
     def close(self) -> None:
         self.builders.close()
         self.runner.close()
@@ -402,7 +414,7 @@ def run(folder: Path) -> None:
     session = Session(job, runner, tasks, database, builders)
     try:
         session.recall()
-        say("start", tasks=[describe(t) for t in tasks],
+        say("start", tasks=[describe(t) | session.standing(t) for t in tasks],
             trials=job.trials, done=session.done,
             metric=runner.metric, device=runner.device, cpu=runner.cpu)  # fmt: skip
         try:

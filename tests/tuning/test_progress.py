@@ -30,7 +30,9 @@ def trial(task: str, done: int, seconds: float | None, settings: int) -> dict[st
 
 
 def heard(progress: Progress) -> None:
-    tasks = [{"label": label, "size": 80, "calls": 1, "key": label} for label in (STEP, LINEAR)]
+    known = {STEP: {"tried": 0, "default": None, "best": None, "choice": ""},
+             LINEAR: {"tried": 7, "default": 4e-6, "best": 2e-6, "choice": '{"isa": "neon", "alone": 8}'}}  # fmt: skip
+    tasks = [{"label": label, "size": 80, "calls": 1, "key": label} | told for label, told in known.items()]
     progress.hear({"event": "start", "tasks": tasks, "trials": 20, "done": 0, "metric": "wall clock",
                    "device": "rpi4", "cpu": "Cortex-A72"})  # fmt: skip
     for number, seconds in enumerate((20e-6, 16e-6, 19e-6), start=1):
@@ -48,6 +50,8 @@ def test_the_table_while_it_goes_on() -> None:
     last = said[said.rindex("kernels of") :]
     row = next(text for text in last.splitlines() if STEP in text)
     assert all(part in row for part in ("3 of 80", "20.00 us", "16.00 us", "1.25x", "isa neon, alone 2"))
+    resumed = next(text for text in last.splitlines() if LINEAR in text)
+    assert all(part in resumed for part in ("8 of 80", "4.00 us", "2.00 us", "2.00x", "isa neon, alone 8"))
     assert "arm on rpi4" in last
     assert "4/20" in last
     assert "to go" in last
