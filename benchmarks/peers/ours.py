@@ -47,7 +47,11 @@ def caller() -> ctypes.CDLL:
 
 def prepare_c(workload: Workload, steps: int, batch: int) -> Callable[[int], float]:
     """calls -> seconds of one, through the C interface."""
-    built = library(workload, batch)
+    return time_c(library(workload, batch), steps)
+
+
+def time_c(built: Library, steps: int) -> Callable[[int], float]:
+    """The same of a library with one input."""
     shared = ctypes.CDLL(str(built.directory / built.report["files"]["library"]))
     inputs = measure.example_inputs(built, steps)[0]
     first = built.run(inputs)

@@ -53,7 +53,7 @@ def plot(found: Iterable[Record], path: Path | str | None = None, title: str = "
     metrics = sorted({f"{how[0]}, {how[1]}" for _, how, _ in lines})
     axes.set_title(f"{title}{more}\n{'; '.join(metrics)}", fontsize=9)
     axes.set_xlabel("trials of a task")
-    axes.set_ylabel("times faster than the default")
+    axes.set_ylabel("times faster than the default, in the search")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
     if path is not None:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +25,7 @@ from irnn_tvm.schedules.spaces import AHEAD, MATVEC, STEP, layout
 from irnn_tvm.tuning import records
 from irnn_tvm.tuning.candidates import build, tasks_of
 from irnn_tvm.tuning.outcome import Failure, Outcome
-from irnn_tvm.tuning.runners.base import INSTRUCTIONS, Runner, Work
+from irnn_tvm.tuning.runners.base import INSTRUCTIONS, WALL_CLOCK, Runner, Work
 from irnn_tvm.tuning.runners.local import save_data
 from irnn_tvm.tuning.runners.make import make_runner
 from irnn_tvm.tuning.runners.pool import Pool
@@ -36,7 +36,7 @@ FINALISTS = 3  # of a task, besides the default
 BUILD_SECONDS = 300.0
 AWAY = (Failure.no_device, Failure.device_lost)
 PATIENCE = 4  # candidates that find no device, in a row
-ROUNDS = 2  # in which finalists are measured by turns
+ROUNDS = 6  # in which finalists are measured by turns
 
 
 class Finished(Exception):
@@ -109,16 +109,16 @@ class Session:
             save_data(path, inputs, task.expected(inputs))
         return path
 
-    def measure(self, key: str, choices: Sequence[Choice], careful: bool = False) -> list[Outcome]:
+    def measure(self, key: str, choices: Sequence[Choice], rounds: int = 0) -> list[Outcome]:
         """Builds candidates, and measures each as soon as it is built, or, where compilers would disturb that, when all
-        are. What is known already is not done again."""
+        are. What is known already is not done again, but for `rounds`: then all are measured by turns, as often."""
         self.check()
         task = self.task(key)
         data = self.data(task)
         found: dict[int, Outcome] = {}
         building = {}
         for number, choice in enumerate(choices):
-            known = None if careful else self.known.get((key, choice.text()))
+            known = None if rounds else self.known.get((key, choice.text()))
             if known is not None:
                 found[number] = known
                 continue
@@ -136,7 +136,7 @@ class Session:
             building[number] = folder, future
         running = {}
         try:
-            if self.runner.alone:
+            if self.runner.alone or rounds:
                 for _, future in building.values():
                     future.result()
             for number, (folder, future) in building.items():
@@ -144,7 +144,7 @@ class Session:
                 if built.failure is not None:
                     found[number] = built
                 else:
-                    work = Work(folder, data, task.steps, careful)
+                    work = Work(folder, data, task.steps, rounds > 0)
                     running[number] = work, self.runner.submit(work)
             for number, (work, measuring) in running.items():
                 outcome = measuring.result()
@@ -156,6 +156,14 @@ class Session:
                     text = f"{self.away} candidates in a row found no device ({outcome.message})"
                     self.end(TuningError(f"{text}; what was measured is kept, and resume=True goes on"))
                 found[number] = outcome
+            for turn in range(1, rounds):
+                for number, (work, _) in running.items():
+                    if found[number].values:
+                        # A file of its own: where weights happen to lie in memory makes caches faster or slower.
+                        copied = work.folder / f"turn{turn}"
+                        shutil.copytree(work.folder, copied, ignore=shutil.ignore_patterns("turn*"))
+                        again = self.runner.submit(replace(work, folder=copied)).result()
+                        found[number] = Outcome(found[number].values + again.values)
         finally:
             for folder, _ in building.values():
                 shutil.rmtree(folder, ignore_errors=True)
@@ -301,12 +309,10 @@ class Session:
             ranked = sorted(these, key=lambda pair: sorted(pair[1].values)[len(pair[1].values) // 2])
             chosen = [default, *(choice for choice, _ in ranked if choice != default)][: FINALISTS + 1]
             values: dict[str, list[float]] = {choice.text(): [] for choice in chosen}
+            rounds = ROUNDS if self.runner.metric == WALL_CLOCK else 2
             if self.runner.metric != INSTRUCTIONS and len(chosen) > 1:
-                for _ in range(ROUNDS):
-                    for choice, outcome in zip(
-                        chosen, self.measure(task.key, chosen, careful=True), strict=True
-                    ):
-                        values[choice.text()] += outcome.values
+                for choice, outcome in zip(chosen, self.measure(task.key, chosen, rounds), strict=True):
+                    values[choice.text()] += outcome.values
             else:
                 for choice in chosen:
                     values[choice.text()] += self.known[task.key, choice.text()].values

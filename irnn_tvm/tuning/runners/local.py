@@ -39,7 +39,7 @@ def measure(folder: str, data: str, steps: int, careful: bool) -> list[float]:
     report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
     inputs, expected = load_data(data)
     module = runtime.load_module(str(Path(folder) / report["files"]["library"]))
-    repeats, least = (15, 30) if careful else (5, 20)
+    repeats, least = (7, 30) if careful else (5, 20)
     return time_module(module, runtime.cpu(0), report, inputs, expected, steps, repeats, least)
 
 

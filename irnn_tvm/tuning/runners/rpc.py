@@ -92,7 +92,7 @@ def measure(settings: dict[str, Any], folder: str, data: str, steps: int, carefu
             where = _host(remote)
             remote.upload(str(library))
             module = remote.load_module(library.name)
-            repeats, least = (15, 30) if careful else (5, 20)
+            repeats, least = (7, 30) if careful else (5, 20)
             values = time_module(module, remote.cpu(0), report, inputs, expected, steps, repeats, least)
             return Outcome(tuple(values), where=where)
     except TuningError as error:
