@@ -302,6 +302,7 @@ class Session:
                 for (key, text), outcome in self.known.items()
                 if key == task.key and outcome.values
                 for choice in [Choice.parse(text)]
+                if task.has(choice)
             ]
             if not these:
                 continue
@@ -325,8 +326,8 @@ class Session:
         about = self.notes
         for record in records.read(self.job.logs):
             same = record.how == (about["metric"], about["device"], about["cpu"])
-            tasks = [task for task in self.tasks if task.key == record.task]
-            if same and record.versions == about["versions"] and tasks and tasks[0].has(record.choice):
+            # Of tasks, too, that are made on the way, of the layout that wins.
+            if same and record.versions == about["versions"]:
                 self.known[record.task, record.choice.text()] = Outcome(record.values)
                 self.done += record.job == self.job.id and record.round == records.SEARCH
         for failure in failures(self.job.logs):
