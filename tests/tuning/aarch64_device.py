@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from aarch64_system import CORES, PYTHON, emulated_system, system_root  # noqa: E402
+from serving import started  # noqa: E402
 
 TOP_FOLDERS = ("relay_ops", "schedules", "targets", "tuning_logs", "examples")
 PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "typer", "rich", "psutil", "cloudpickle", "tornado")
@@ -51,29 +48,9 @@ class Device:
             "OMP_NUM_THREADS": "1",
         }
 
-    @contextmanager
-    def serving(self, port: int, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    def serving(self, port: int, *arguments: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """`irnn-tvm rpc-server` on it, once it answers."""
-        command = [str(self.python), "-m", "irnn_tvm.cli", "rpc-server", "--port", str(port), *arguments]
-        process = subprocess.Popen(
-            command,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+        command = ("rpc-server", "--port", str(port), *arguments)
+        return started(
+            *command, port=port, python=str(self.python), environment=self.environment, seconds=240
         )
-        try:
-            deadline = time.monotonic() + 240
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, "the server ended"
-                    assert time.monotonic() < deadline, "the server does not answer"
-                    time.sleep(0.5)
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

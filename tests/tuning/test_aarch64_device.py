@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from aarch64_device import Device
-from test_outcomes import free_port, started
+from serving import free_port, started
 from typer.testing import CliRunner
 
 import irnn_tvm

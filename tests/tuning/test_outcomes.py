@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from serving import free_port, started
 
 from irnn_tvm.errors import TuningError
 from irnn_tvm.targets import get
@@ -32,36 +29,6 @@ EXPECTED = {
     "idle": Failure.wrong_result,
     "error": Failure.run_failed,
 }
-
-
-@contextmanager
-def started(*arguments: str, port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A command of ours that serves, once it answers on its port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "irnn_tvm.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 90
-        while port is not None:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the server ended"
-                assert time.monotonic() < deadline, "the server does not answer"
-                time.sleep(0.2)
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

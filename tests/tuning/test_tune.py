@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from test_outcomes import free_port, started
+from serving import free_port, started
 from typer.testing import CliRunner
 
 import irnn_tvm
