@@ -6,15 +6,13 @@ import numpy as np
 from tvm import relax, tirx
 from tvm.tirx.script import builder as T
 
-from irnn_tvm.schedules.instruction_set import current
-from irnn_tvm.schedules.vector_set import VectorSet
-
 from . import fixed_point as fp
 from .attention import size
 from .kernel import MACS_ATTR, kernel
-from .lanes import Lanes, short_pieces
+from .lanes import Lanes
 from .piece_tables import pack_table, table_shape
 from .registry import attr, constant, define, dtype_bits, shape_of, tensor
+from .table_lanes import table_lanes
 
 
 def infer(call: Any) -> Any:
@@ -35,14 +33,14 @@ def legalize(bb: Any, call: Any) -> Any:
 
 def vectors_for(call: Any, table: np.ndarray) -> Lanes | None:
     """A register of elements at a time; None where there are no vectors, or they are inexact or too long."""
-    isa = current()
-    if not isinstance(isa, VectorSet) or table.shape[1] > isa.most_pieces or not short_pieces(table):
+    lanes = table_lanes(table)
+    if lanes is None:
         return None
     worst = sum(
         (1 << dtype_bits(call.args[n])) * abs(attr(call, f"{name}_mult")) for n, name in enumerate(("q", "k"))
     )
     fits = fp.within_int32(worst, attr(call, "pre_shift"), attr(call, "pre_zp"))
-    return Lanes(isa.halves, isa) if fits and int(shape_of(call.args[0])[2]) >= isa.halves else None
+    return lanes if fits and int(shape_of(call.args[0])[2]) >= lanes.count else None
 
 
 NAMES = (

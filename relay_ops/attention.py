@@ -12,8 +12,21 @@ from irnn_tvm.ops.softmax import WEIGHT_BITS
 
 from . import fixed_point as fp
 from .kernel import MACS_ATTR, kernel
-from .registry import attr, define, shape_of, tensor
-from .softmax_row import Exponential, exponentials, row_cells, start_row, store_score, valid_loop, weight
+from .lanes import Lanes
+from .registry import attr, constant, define, shape_of, tensor
+from .softmax_row import (
+    Exponential,
+    exponential_lanes,
+    exponentials,
+    packed_shape,
+    packed_table,
+    row_cells,
+    start_row,
+    store_score,
+    valid_loop,
+    weight,
+    weights_in_lanes,
+)
 
 
 def infer(call: Any) -> Any:
@@ -29,16 +42,20 @@ def size(dim: Any, name: str) -> Any:
 def legalize(bb: Any, call: Any) -> Any:
     k, v = call.args[1:3]
     head = int(shape_of(v)[2]) // attr(call, "heads")
-    gv = bb.add_func(build(call), "attention")
+    table = constant(call.args[-1], bb, "irnn.attention table")
+    depth = int(shape_of(k)[2]) // attr(call, "heads")
+    lanes = exponential_lanes(table, 2 * 255 * 128 * depth)
+    gv = bb.add_func(build(call, lanes), "attention")
     outs = [
         relax.TensorType(shape_of(call), call.ty.dtype),
         relax.TensorType([shape_of(k)[1]], "int32"),
         relax.TensorType([head], "int32"),
     ]
-    return relax.TupleGetItem(bb.emit(relax.call_tir(gv, list(call.args), outs)), 0)
+    args = [*call.args[:-1], relax.const(packed_table(table, lanes), "int16")]
+    return relax.TupleGetItem(bb.emit(relax.call_tir(gv, args, outs)), 0)
 
 
-def build(call: Any) -> Any:
+def build(call: Any, lanes: Lanes | None) -> Any:
     """PrimFunc q [B, Tq, D], k [B, Tk, D], v [B, Tk, V], (lengths [B]), table -> y [B, Tq, V], scores [Tk], sums.
 
     The last two are scratch; sums has one element per feature of a head.
@@ -60,16 +77,17 @@ def build(call: Any) -> Any:
         v = kern.arg("v", (batch, tk, value_width), "int8")
         count = int(shape_of(call.args[3])[0]) if has_lengths else batch
         lengths = kern.arg("lengths", (count,), "int32") if has_lengths else None
-        table = kern.arg("table", (3, pieces), "int16")
+        shape = packed_shape(pieces, lanes)
+        table = kern.arg("table", shape, "int16")
         y = kern.arg("y", (batch, tq, value_width), f"int{bits}")
         scores = kern.arg("scores", (tk,), "int32")
         sums = kern.arg("sums", (head,), "int32")
-        exp = Exponential(table, pieces, *(attr(call, n) for n in ("table_shift", "mult", "shift")))
+        exp = Exponential.of(call, table, pieces, lanes)
         with T.grid(batch, tq, heads) as (b, i, h):
             with T.sblock("row"):
                 vb, vi, vh = T.axis.spatial(batch, b), T.axis.spatial(tq, i), T.axis.spatial(heads, h)
                 reads = [q[vb, vi, vh * depth : vh * depth + depth], k[vb, 0:tk, vh * depth : vh * depth + depth],
-                         v[vb, 0:tk, vh * head : vh * head + head], table[0:3, 0:pieces]]  # fmt: skip
+                         v[vb, 0:tk, vh * head : vh * head + head], table[0 : shape[0], 0 : shape[1]]]  # fmt: skip
                 own = vb if count == batch else T.floordiv(vb, batch // count)
                 T.reads(*reads, *([lengths[own]] if lengths is not None else []))
                 T.writes(y[vb, vi, vh * head : vh * head + head], scores[0:tk], sums[0:head])
@@ -89,8 +107,21 @@ def build(call: Any) -> Any:
                 with T.serial(head) as d:
                     T.buffer_store(sums, T.int32(0), [d])
 
+                begin = None
+                if lanes is not None:
+
+                    def store_weights(first: Any, values: Any) -> None:
+                        lanes.store(scores, values, first)
+
+                    begin = weights_in_lanes(cells, scores, lanes, WEIGHT_BITS, store_weights)
+
+                def store_weight(j: Any) -> None:
+                    T.buffer_store(scores, fp.i32(weight(cells, scores[j], WEIGHT_BITS)), [j])
+
+                valid_loop(cells, store_weight, begin)
+
                 def add(j: Any) -> None:
-                    T.buffer_store(acc, fp.i32(weight(cells, scores[j], WEIGHT_BITS)), [0])
+                    T.buffer_store(acc, scores[j], [0])
                     with T.serial(head) as d:
                         right = fp.i32(v[vb, j, vh * head + d]) - T.int32(v_zp)
                         T.buffer_store(sums, sums[d] + acc[0] * right, [d])

@@ -1,7 +1,8 @@
 """irnn.conv1d: Relax op and TIR lowering (formula: irnn_tvm/ops/conv1d.py).
 
-Up to four output channels of a group share every activation load; outside of the sequence the input's zero point is
-read instead, so the kernel needs no padded copy.
+Without groups and with an instruction set it is done in tiles (conv1d_tiles.py). Else up to four output channels of a
+group share every activation load; outside of the sequence the input's zero point is read instead, so the kernel needs
+no padded copy.
 """
 
 from typing import Any
@@ -10,9 +11,10 @@ from tvm import relax, tirx
 from tvm.sym import Analyzer
 
 from . import fixed_point as fp
+from .conv1d_tiles import Windows, build_tiles, conv1d_tiles, scratch
 from .kernel import MACS_ATTR, kernel
 from .matvec import BLOCK_PREFIX
-from .registry import attr, define, shape_of, tensor
+from .registry import attr, constant, define, shape_of, tensor
 
 
 def infer(call: Any) -> Any:
@@ -29,10 +31,22 @@ def infer(call: Any) -> Any:
 
 def legalize(bb: Any, call: Any) -> Any:
     x, w, bias, mult = call.args
-    steps = shape_of(call)[2]
-    func = build(call, _size(shape_of(x)[2], "t_in"), _size(steps, "t_out"))
-    gv = bb.add_func(func, "conv1d")
-    return relax.call_tir(gv, [x, w, bias, mult], relax.TensorType(shape_of(call), call.ty.dtype))
+    t_in, t_out = _size(shape_of(x)[2], "t_in"), _size(shape_of(call)[2], "t_out")
+    y_type = relax.TensorType(shape_of(call), call.ty.dtype)
+    tiles = None
+    if attr(call, "groups") == 1:
+        named = (("w", w), ("bias", bias), ("mult", mult))
+        arrays = [constant(value, bb, f"irnn.conv1d {name}") for name, value in named]
+        tiles = conv1d_tiles(*arrays, *(attr(call, n) for n in ("shift", "out_zp", "out_bits")))
+    if tiles is None:
+        gv = bb.add_func(build(call, t_in, t_out), "conv1d")
+        return relax.call_tir(gv, [x, w, bias, mult], y_type)
+    batch, channels, _ = shape_of(x)
+    places = (attr(call, n) for n in ("stride", "padding", "dilation", "in_zp"))
+    windows = Windows(int(batch), int(channels), int(shape_of(w)[2]), *places)
+    gv = bb.add_func(build_tiles(windows, tiles, t_in, t_out), "conv1d")
+    types = [y_type, *scratch(windows, tiles)]
+    return relax.TupleGetItem(bb.emit(relax.call_tir(gv, [x, *tiles.constants], types)), 0)
 
 
 def _size(dim: Any, name: str) -> Any:

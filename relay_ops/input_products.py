@@ -177,10 +177,10 @@ def _depth_parts(tile: Tiling, depth: int) -> tuple[int, int] | None:
     """Groups of a part of the depth, and of the last part if it is shorter (else 0); None: one part for all."""
     isa = tile.isa
     groups, size = isa.groups(depth), tile.width * isa.group
-    most = isa.cached // size
-    if groups <= 1.5 * most or most < 2 * isa.unroll:
+    most, unroll = isa.cached // size, isa.unrolling(isa.vectors, groups)
+    if groups <= 1.5 * most or most < 2 * unroll:
         return None
-    step = isa.unroll * isa.steps
+    step = unroll * isa.steps
     sizes = range(most // step * step, most // 2, -step)
     best = min(sizes, key=lambda n: groups % n)
     return best, groups % best

@@ -131,8 +131,9 @@ class Lanes:
         return fp.saturate(self.load(scratch, 2, 0), bits) if bits < 16 else self.load(scratch, 2, 0)
 
 
-def short_pieces(tables: np.ndarray) -> bool:
-    """Whether every int16 is less than 2**15 away from the knot of its piece in all tables int16 [..., 3, P]."""
+def short_pieces(tables: np.ndarray, end: int = 1 << 15) -> bool:
+    """Whether every int16 below `end` is less than 2**15 away from the knot of its piece in all tables int16
+    [..., 3, P]."""
     knots = tables[..., 0, :].astype(np.int64)
-    ends = np.concatenate([knots[..., 1:], np.full_like(knots[..., :1], 1 << 15)], axis=-1)
+    ends = np.concatenate([knots[..., 1:], np.full_like(knots[..., :1], end)], axis=-1)
     return bool((ends - knots <= 1 << 15).all() and (knots[..., 0] <= 0).all())

@@ -145,7 +145,7 @@ def _parts(name: str, product: Product, vectors: Vectors | None) -> Iterator[_Pa
     tile, isa = product.tile, product.tile.isa
     many = 0 if vectors is None else len(vectors)
     registers = tile.accumulators // tile.blocks // isa.words
-    most = registers if vectors is None else min(isa.registers(many), registers)
+    most = registers if vectors is None else min(isa.registers(many, isa.groups(product.depth)), registers)
     size = next(n for n in range(most, 0, -1) if registers % n == 0 and n % isa.spread == 0)
     for step in range(tile.blocks * registers // size):
         block, offset = divmod(step * size, registers)
@@ -274,7 +274,7 @@ class _Part:
             with T.serial(loops) as i:
                 with T.sblock(f"{LOOP_PREFIX}_{self.label}"):
                     group = first + T.axis.reduce(loops, i) * isa.steps
-                    T.sblock_attr({UNROLL_ATTR: isa.unroll})
+                    T.sblock_attr({UNROLL_ATTR: isa.unrolling(len(vectors), isa.groups(self.product.depth))})
                     regions(group, isa.steps, isa.steps * isa.group)
                     if share is not None:
                         self.fetch(number, group + groups, share)

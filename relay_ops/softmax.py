@@ -10,8 +10,21 @@ from . import fixed_point as fp
 from .attention import size
 from .elementwise import product
 from .kernel import kernel
-from .registry import attr, define, dtype_bits, shape_of, tensor
-from .softmax_row import Exponential, exponentials, row_cells, start_row, store_score, valid_loop, weight
+from .lanes import Lanes
+from .registry import attr, constant, define, dtype_bits, shape_of, tensor
+from .softmax_row import (
+    Exponential,
+    exponential_lanes,
+    exponentials,
+    packed_shape,
+    packed_table,
+    row_cells,
+    start_row,
+    store_score,
+    valid_loop,
+    weight,
+    weights_in_lanes,
+)
 
 
 def infer(call: Any) -> Any:
@@ -30,19 +43,22 @@ def legalize(bb: Any, call: Any) -> Any:
         blocks, rows = (lead[0], product(lead[1:])) if has_lengths else (1, product(lead))
     per_length = product(lead[1:-1]) if causal and has_lengths else 1
     flat = bb.emit(relax.op.reshape(x, relax.ShapeExpr([blocks, rows, shape[-1]])))
-    func = build(call, [size(d, name) for d, name in ((blocks, "blocks"), (rows, "rows"), (shape[-1], "n"))],
-                 int(per_length))  # fmt: skip
+    table = constant(call.args[-1], bb, "irnn.softmax table")
+    lanes = exponential_lanes(table, 1 << dtype_bits(x))
+    sizes = [size(d, name) for d, name in ((blocks, "blocks"), (rows, "rows"), (shape[-1], "n"))]
+    func = build(call, sizes, int(per_length), lanes)
+    args = [*call.args[1:-1], relax.const(packed_table(table, lanes), "int16")]
     gv = bb.add_func(func, "softmax")
     bits = attr(call, "out_bits")
     outs = [
         relax.TensorType([blocks, rows, shape[-1]], f"int{bits}"),
         relax.TensorType([shape[-1]], "int32"),
     ]
-    y = bb.emit(relax.TupleGetItem(bb.emit(relax.call_tir(gv, [flat, *call.args[1:]], outs)), 0))
+    y = bb.emit(relax.TupleGetItem(bb.emit(relax.call_tir(gv, [flat, *args], outs)), 0))
     return relax.op.reshape(y, relax.ShapeExpr(shape))
 
 
-def build(call: Any, sizes: list[Any], per_length: int) -> Any:
+def build(call: Any, sizes: list[Any], per_length: int, lanes: Lanes | None) -> Any:
     """PrimFunc x [blocks, rows, N], (lengths [blocks / per_length]), table -> y, scores [N] (scratch)."""
     from tvm.tirx.script import builder as T
 
@@ -53,19 +69,19 @@ def build(call: Any, sizes: list[Any], per_length: int) -> Any:
         x = k.arg("x", (blocks, rows, n), f"int{dtype_bits(call.args[0])}")
         count = int(shape_of(call.args[1])[0]) if has_lengths else 0
         lengths = k.arg("lengths", (count,), "int32") if has_lengths else None
-        table = k.arg("table", (3, pieces), "int16")
+        shape = packed_shape(pieces, lanes)
+        table = k.arg("table", shape, "int16")
         y = k.arg("y", (blocks, rows, n), f"int{bits}")
         scores = k.arg("scores", (n,), "int32")
-        exp = Exponential(table, pieces, *(attr(call, name) for name in ("table_shift", "mult", "shift")))
+        exp = Exponential.of(call, table, pieces, lanes)
         with T.grid(blocks, rows) as (b, i):
             with T.sblock("row"):
                 vb, vi = T.axis.spatial(blocks, b), T.axis.spatial(rows, i)
                 own = T.floordiv(vb, per_length) if per_length > 1 else vb
                 if causal and len(shape_of(call.args[0])) == 2:  # every row is a sequence of its own
                     own = vi
-                T.reads(
-                    x[vb, vi, 0:n], table[0:3, 0:pieces], *([lengths[own]] if lengths is not None else [])
-                )
+                more = [lengths[own]] if lengths is not None else []
+                T.reads(x[vb, vi, 0:n], table[0 : shape[0], 0 : shape[1]], *more)
                 T.writes(y[vb, vi, 0:n], scores[0:n])
                 cells = row_cells()
                 start_row(cells, n, lengths[own] if lengths is not None else None, vi if causal else None)
@@ -79,7 +95,15 @@ def build(call: Any, sizes: list[Any], per_length: int) -> Any:
                     value = weight(cells, scores[j], FRACTION[bits]) + T.int64(zero)
                     T.buffer_store(y, fp.saturate(value, bits), [vb, vi, j])
 
-                valid_loop(cells, store)
+                begin = None
+                if lanes is not None:
+
+                    def store_lanes(first: Any, values: Any) -> None:
+                        value = values + lanes.wide(T.int32(zero))
+                        lanes.store(y, fp.saturate(value, bits), vb, vi, first)
+
+                    begin = weights_in_lanes(cells, scores, lanes, FRACTION[bits], store_lanes)
+                valid_loop(cells, store, begin)
     return k.result
 
 

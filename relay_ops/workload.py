@@ -52,11 +52,14 @@ def _dimension(dim: Any) -> str:
 
 
 def _weights(op: str, call: Any) -> tuple[int, int, int]:
-    """Gates, rows of each and depth of the products of recurrent and linear layers."""
+    """Gates, rows of each and depth of the products of recurrent and linear layers, and of convolutions."""
     kind = op.removeprefix("irnn.")
     if kind == "linear":
         rows, depth = (int(d) for d in call.args[1].ty.shape.values)
         return 1, rows, depth
+    if kind == "conv1d" and int(call.attrs["groups"]) == 1:
+        rows, channels, taps = (int(d) for d in call.args[1].ty.shape.values)
+        return 1, rows, channels * taps
     gates = {"lstm": 4, "lstm_general": 4, "gru": 3, "gru_norm": 3, "rnn": 1}.get(kind)
     if gates is None:
         return 0, 0, 0

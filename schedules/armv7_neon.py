@@ -20,6 +20,7 @@ class Armv7Neon(Neon):
     routine_rows = armv7_dot.ROWS
     planes = 1
     unroll = 4
+    shared_unroll = 0
     most_pieces = 32
     levels = True
 

@@ -28,11 +28,13 @@ class InstructionSet:
     - tiles: lanes that a tile may have, the widest first. rows: most rows of all gates of a tile. block: most rows
       whose weights lie together.
     - group: activations that a row multiplies at a time. steps: groups that `dot` takes at a time (it takes one, too).
-      unroll: how many of such steps a loop's body has. spread: accumulators per row, which `gather` adds up.
+      unroll: how many of such steps a loop's body has; shared_unroll: where several vectors share weights, 0: as many.
+      spread: accumulators per row, which `gather` adds up.
     - joined: activation vectors that `dot` multiplies at a time; their sums lie in the same accumulators, `spread` per
       row, from which `gather` takes those of one vector. stored: how many vectors share the loads of weights where they
       have been joined beforehand (relay_ops/vectors.py); 0: that gains nothing.
-    - alone: registers of weights whose sums are kept at a time for one activation vector. vectors: how many vectors
+    - alone: registers of weights whose sums are kept at a time for one activation vector; 0, of `unroll`, too: as
+      `registers` and `unrolling` find it. vectors: how many vectors
       share the loads of weights where there are several, with sums for `shared` registers each.
     - lowest_weight: of all weights that `dot` multiplies exactly. most_pieces: of tables that can be looked up.
     - offset: what `load_activations` adds to activations; with the weights lie the sums that take it away again.
@@ -57,6 +59,7 @@ class InstructionSet:
     group: int = 4
     steps: int = 1
     unroll: int = 1
+    shared_unroll: int = 0
     spread: int = 1
     joined: int = 1
     stored: int = 0
@@ -108,9 +111,15 @@ class InstructionSet:
         del count
         return self
 
-    def registers(self, vectors: int) -> int:
-        """Most registers of weights whose sums are kept at a time for some vectors."""
+    def registers(self, vectors: int, groups: int) -> int:
+        """Most registers of weights whose sums are kept at a time for some vectors of so many groups."""
+        del groups
         return self.alone if vectors == 1 else self.shared
+
+    def unrolling(self, vectors: int, groups: int) -> int:
+        """Steps in the body of a loop over a product's depth, for some vectors of so many groups."""
+        del groups
+        return self.unroll if vectors == 1 else self.shared_unroll or self.unroll
 
     def spread_rows(self, parts: int, size: int) -> int:
         """How many parts of `size` bytes a row needs, `parts` or more, so that neighbouring rows do not start at

@@ -14,6 +14,10 @@ from tvm.tirx.script import builder as T
 from .instruction_set import Expr, intrinsic
 from .vector_set import VectorSet
 
+# Groups of a product that LLVM is left to unroll: four accumulators are fewer than its registers hold, but so short a
+# loop, unrolled by four, becomes straight code whose halves of registers it spills.
+SHORT = 10
+
 
 class Neon(VectorSet):
     name = "neon"
@@ -23,13 +27,26 @@ class Neon(VectorSet):
     block = 8
     group = 16
     spread = 4
-    vectors = 2
+    alone = 0
+    unroll = 0
+    vectors = 4
     shared = 4
+    shared_unroll = 1
     lowest_weight = -127
     fetches = True
     # An index is the two bytes of an entry: 2 * piece, and 2 * piece + 1 above it.
     first_index = 0x0100
     index_step = 0x0202
+
+    def registers(self, vectors: int, groups: int) -> int:
+        if vectors == 1 and not self.alone:
+            return 64 if groups <= SHORT else 4
+        return super().registers(vectors, groups)
+
+    def unrolling(self, vectors: int, groups: int) -> int:
+        if vectors == 1 and not self.unroll:
+            return 1 if groups <= SHORT else 4
+        return super().unrolling(vectors, groups)
 
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:
         *outer, first = index

@@ -19,8 +19,9 @@ class NeonDotprod(Neon):
     group = 4
     steps = 4
     spread = 1
-    vectors = 4
-    shared = 4
+    alone = 64
+    unroll = 1
+    shared_unroll = 0
     lowest_weight = -128
 
     def load_activations(self, x: Any, index: Sequence[Expr], groups: int) -> list[Expr]:

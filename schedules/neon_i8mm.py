@@ -40,7 +40,8 @@ class _Smmla(NeonDotprod):
     stored = 8
     vectors = 4
 
-    def registers(self, vectors: int) -> int:
+    def registers(self, vectors: int, groups: int) -> int:
+        del groups
         # With 16 registers of sums others are left for activations and weights.
         return max(1, 16 // (-(-vectors // 2)))
 

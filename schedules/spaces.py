@@ -8,7 +8,9 @@ there are depends on what kind of work is measured, its family:
 - `matvec`: a linear layer with one vector: the same.
 - `ahead`: products with several vectors (time steps) at a time: how many share weights, parts for the first cache.
 - `sequence`: a layer that needs the whole sequence: both.
-- `scores`: additive attention. `loops`: everything else.
+- `convolution`: one without groups: windows of the input are the vectors of a linear layer.
+- `table`: piecewise-linear functions, softmax and attention, which look tables up. `scores`: additive attention.
+- `loops`: everything else.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from .vector_set import VectorSet
 from .x86 import X86
 
 RECURRENT = frozenset({"irnn.lstm", "irnn.lstm_general", "irnn.gru", "irnn.gru_norm", "irnn.rnn"})
+TABLES = frozenset({"irnn.pwl", "irnn.softmax", "irnn.attention"})
 # Other instruction sets that every CPU with the first one has, too.
 ALSO: Mapping[str, tuple[str, ...]] = {
     "avx512-vnni": ("avx512", "avx2"),
@@ -35,11 +38,15 @@ ALSO: Mapping[str, tuple[str, ...]] = {
     "helium": ("arm-dsp",),
 }
 SCALAR = "scalar"
-STEP, AHEAD, SEQUENCE, MATVEC, SCORES, LOOPS = "step", "ahead", "sequence", "matvec", "scores", "loops"
-# Settings that decide how weights lie in memory: kernels that share weights share them.
-LAYOUT = ("chosen_lanes", "unroll")
+STEP, AHEAD, SEQUENCE, MATVEC, CONVOLUTION = "step", "ahead", "sequence", "matvec", "convolution"
+TABLE, SCORES, LOOPS = "table", "scores", "loops"
+# Settings that say how weights lie in memory: kernels that share weights share them. Where activations are in planes,
+# which end with zeros, weights do, too, up to a whole turn of the loop (`InstructionSet.groups`).
+LAYOUT = ("chosen_lanes",)
+LAYOUT_IN_PLANES = ("chosen_lanes", "unroll")
 # Settings that add instructions to gain time: counts of instructions say nothing of them.
 TIMED = ("fetch_ahead",)
+UNROLLED: Mapping[str, tuple[int, ...]] = {"inner_unroll": (1, 2, 4, 8)}
 
 
 @dataclass(frozen=True)
@@ -63,14 +70,20 @@ class Space:
 
 def layout(choice: Choice) -> dict[str, int]:
     """What a choice says about how weights lie."""
-    return {name: choice.values[name] for name in LAYOUT if name in choice.values}
+    isa = None if choice.isa == SCALAR else get(choice.isa)
+    names = LAYOUT_IN_PLANES if isa is not None and isa.planes else LAYOUT
+    return {name: choice.values[name] for name in names if name in choice.values}
 
 
-def family(op: str, streaming: bool) -> tuple[str, ...]:
-    """The families of an operator's kernels, each measured by itself."""
+def family(op: str, streaming: bool, rows: int) -> tuple[str, ...]:
+    """The families of an operator's kernels, each measured by itself. rows: of its weights, 0 without any."""
     if op in RECURRENT or op == "irnn.linear":
         return (STEP if op in RECURRENT else MATVEC, AHEAD) if streaming else (SEQUENCE,)
-    return (SCORES,) if op == "irnn.additive_scores" else (LOOPS,)
+    if op == "irnn.conv1d":
+        return (CONVOLUTION if rows else LOOPS,)
+    if op == "irnn.additive_scores":
+        return (SCORES,)
+    return (TABLE if op in TABLES else LOOPS,)
 
 
 def spaces(kind: str, name: str | None, gates: int, rows: int) -> list[Space]:
@@ -78,8 +91,8 @@ def spaces(kind: str, name: str | None, gates: int, rows: int) -> list[Space]:
 
     gates, rows: of the operator's weights (0: it has none).
     """
-    if kind == LOOPS:
-        return [Space(name or SCALAR, {"inner_unroll": (1, 2, 4, 8)})]
+    if kind == LOOPS or (kind == TABLE and not isinstance(get(name), VectorSet)):
+        return [Space(name or SCALAR, UNROLLED)]
     if name is None:
         return [Space(SCALAR)]
     found = []
@@ -90,8 +103,8 @@ def spaces(kind: str, name: str | None, gates: int, rows: int) -> list[Space]:
             found.append(_space(kind, chosen, gates, rows))
     if kind == AHEAD:  # weights lie as the step reads them, so that it has the same instruction set
         found = found[:1]
-    if kind == SCORES:
-        found.append(Space(SCALAR))
+    if kind in (CONVOLUTION, TABLE, SCORES):
+        found.append(Space(SCALAR, UNROLLED if kind == TABLE else {}))
     return [space for space in found if space is not None]
 
 
@@ -102,13 +115,13 @@ def _of(name: str) -> InstructionSet:
 
 
 def _space(kind: str, isa: InstructionSet, gates: int, rows: int) -> Space:
-    if kind == SCORES:
+    if kind in (TABLE, SCORES):
         return Space(isa.name)
     settings: dict[str, tuple[int, ...]] = {}
     routine = isa.routine_rows > 0
     usual = isa.lanes(rows, gates)
     tiles = tuple(lanes for lanes in isa.tiles if lanes * gates <= isa.rows and lanes < 2 * rows)
-    if kind in (STEP, SEQUENCE, MATVEC):
+    if kind in (STEP, SEQUENCE, MATVEC, CONVOLUTION):
         if not routine:
             # 0: as every matrix of the operator would have them by itself.
             settings["chosen_lanes"] = (0, *(lanes for lanes in tiles if lanes != usual))
@@ -123,9 +136,10 @@ def _space(kind: str, isa: InstructionSet, gates: int, rows: int) -> Space:
         else:
             settings["row_unroll"] = (1, 2, 4) if not isinstance(isa, VectorSet) else (1,)
     # Where several vectors are another set's work, its settings are as they are.
-    if kind in (AHEAD, SEQUENCE) and isa.ahead and not routine and isa.for_vectors(16) is isa:
+    if kind in (AHEAD, SEQUENCE, CONVOLUTION) and isa.ahead and not routine and isa.for_vectors(16) is isa:
         settings["vectors"] = _first(isa.vectors, (1, 2, 4, 8))
         settings["shared"] = _first(isa.shared, [n for n in (1, 2, 4, 8) if n % isa.spread == 0])
+        settings["shared_unroll"] = _first(isa.shared_unroll or isa.unroll, (1, 2, 4, 8))
         if isa.cached:
             settings["cached"] = _first(isa.cached, (1 << 13, 1 << 14, 1 << 15, 3 << 14))
     return Space(isa.name, {name: values for name, values in settings.items() if len(values) > 1})
@@ -161,8 +175,8 @@ def features(space: Space, choice: Choice, numbers: Sequence[float]) -> list[flo
     registers and caches. numbers: about the operator (rows, gates, depth)."""
     from math import log2
 
-    names = ("chosen_lanes", "alone", "unroll", "vectors", "shared", "cached", "row_unroll", "inner_unroll",
-             "fetch_ahead")  # fmt: skip
+    names = ("chosen_lanes", "alone", "unroll", "vectors", "shared", "shared_unroll", "cached", "row_unroll",
+             "inner_unroll", "fetch_ahead")  # fmt: skip
     isa = None if choice.isa == SCALAR else get(choice.isa)
     values: list[float] = [log2(choice.values.get(name, 1) or 1) for name in names]
     words = 1 if isa is None else isa.words

@@ -96,6 +96,7 @@ def _macs(call: Call, kernel: Kernel) -> Size:
     if kernel.family == "matvec":
         return times(kernel.macs, sizes[0])
     if kernel.family == "conv1d":
+        out = call.values[4]  # behind x, w, bias and mult, before scratch
         return times(kernel.macs, expression(out.shape[0], "//"), expression(out.shape[2], "//"))
     if kernel.family == "matmul":
         return times(*sizes, expression(out.shape[2], "//"))

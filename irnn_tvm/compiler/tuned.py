@@ -75,7 +75,7 @@ class Known:
 
         def choose(call: Any, isa: Any) -> Any:
             work = workload_of(call)
-            leading, *following = family(work.op, streaming)
+            leading, *following = family(work.op, streaming, work.rows)
             usable = {SCALAR, *([] if isa is None else (isa.name, *ALSO.get(isa.name, ())))}
             ranked = [r for r in self.ranked(task_key(leading, work.text)) if r.choice.isa in usable]
             if not ranked:

@@ -85,7 +85,9 @@ def products_left(report: Mapping[str, Any], work: Mapping[str, Work]) -> dict[s
             corrections = int(chosen.offset != 0)
             routine = chosen.routine_rows * chosen.group  # weights of a group where a routine makes the sums
             shares = [
-                1 / groups if size == routine else _tiled(groups - corrections, chosen.steps, chosen.unroll)
+                1 / groups
+                if size == routine
+                else _tiled(groups - corrections, chosen.steps, chosen.unrolling(1, groups))
                 for _, groups, size in matrices
             ]
         elif entry.family in ("recurrent_step", "matvec"):

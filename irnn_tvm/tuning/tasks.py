@@ -141,7 +141,7 @@ def extract_module(mod: Any, target: Target) -> list[Task]:
         if name.removeprefix("irnn.") not in OPERATORS or module_of(call, values) is None:
             continue
         work = workload_of(call)
-        leading, *following = family(name, streaming)
+        leading, *following = family(name, streaming, work.rows)
         if sum(space.size for space in spaces(leading, target.simd(), work.gates, work.rows)) < 2:
             continue
         # What several steps take is needed to judge a layout, whatever else there is to choose.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tuned_networks import everything
+from tuned_networks import everything, whole
 
 from irnn_tvm import runtime
 from irnn_tvm.compiler.build_library import resolve_program
@@ -34,12 +34,16 @@ TARGETS = (
 FEW = {"cortex-m4"}
 
 
-def test_spaces_begin_with_the_default() -> None:
+@pytest.mark.parametrize("target", ["x86-avx512", "arm-a53", "cortex-m55", "cortex-m4"])
+def test_spaces_begin_with_the_default(target: str) -> None:
     """The first value of every setting is what a kernel has without being tuned; no value is there twice."""
-    tasks = extract(everything(), get("x86-avx512"))
-    families = {task.family for task in tasks}
-    assert families == {"step", "ahead", "matvec", "loops"}
-    for task in tasks:
+    streaming, others = (extract(program, get(target)) for program in (everything(), whole()))
+    assert {task.family for task in streaming} == {"step", "ahead", "matvec", "table", "loops"}
+    assert {task.family for task in others} >= {"sequence", "convolution", "table"}
+    for task in (*streaming, *others):
+        if task.family in ("convolution", "table") and target != "cortex-m4":
+            assert task.spaces[-1].isa == "scalar"
+            assert len(task.spaces) > 1
         for space in task.spaces:
             assert all(len(set(values)) == len(values) > 1 for values in space.settings.values())
         assert task.spaces[0].default() == Choice(
@@ -73,9 +77,7 @@ def test_equal_layers_are_one_task() -> None:
 def test_candidates_compute_what_torch_does(target: str, tmp_path: Path) -> None:
     """Of every task the choices with the last values, and some at random."""
     chosen = get(target)
-    tasks = extract(everything(), chosen)
-    assert tasks
-    for task in tasks:
+    for task in (task for program in (everything(), whole()) for task in extract(program, chosen)):
         for choice in _some(task, 1 if target in FEW else 2):
             _compare(task, target, choice, tmp_path)
 
