@@ -7,66 +7,36 @@ it has to say comes line by line as JSON on its output; all that must survive it
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from irnn_tvm import targets
-from irnn_tvm._version import __version__
 from irnn_tvm.errors import TuningError
 from irnn_tvm.schedules.choice import Choice
 from irnn_tvm.schedules.spaces import AHEAD, MATVEC, STEP, layout
 from irnn_tvm.tuning import records
-from irnn_tvm.tuning.candidates import build, tasks_of
+from irnn_tvm.tuning.candidates import tasks_of
+from irnn_tvm.tuning.job import Job, import_once, tvm_target, versions
 from irnn_tvm.tuning.outcome import Failure, Outcome
-from irnn_tvm.tuning.runners.base import INSTRUCTIONS, WALL_CLOCK, Runner, Work
-from irnn_tvm.tuning.runners.local import save_data
+from irnn_tvm.tuning.runners.base import INSTRUCTIONS, WALL_CLOCK, Runner
 from irnn_tvm.tuning.runners.make import make_runner
 from irnn_tvm.tuning.runners.pool import Pool
 from irnn_tvm.tuning.search import Notes, schedule_of, search, workload
 from irnn_tvm.tuning.tasks import Task
+from irnn_tvm.tuning.trials import AWAY, NoDevice, Trials, failures
 
 FINALISTS = 3  # of a task, besides the default
 BUILD_SECONDS = 300.0
-AWAY = (Failure.no_device, Failure.device_lost)
-PATIENCE = 4  # candidates that find no device, in a row
 ROUNDS = 6  # in which finalists are measured by turns
 
 
 class Finished(Exception):
     """The time budget is used up."""
-
-
-@dataclass
-class Job:
-    """What is to be done. runner: settings for `make_runner`; logs: folder of the target's database; seconds: budget;
-    id: of the job, in its records, by which a session knows what is done."""
-
-    folder: Path
-    target: str
-    trials: int
-    seconds: float | None
-    logs: Path
-    runner: dict[str, Any]
-    id: str
-    seed: int = 0
-    workers: int = 2
-
-    @staticmethod
-    def load(folder: Path) -> Job:
-        values = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-        return Job(**{**values, "folder": folder, "logs": Path(values["logs"])})
-
-    @property
-    def module(self) -> str:
-        """The imported program (`candidates.tasks_of`)."""
-        return str(self.folder / "module.json")
 
 
 @dataclass
@@ -77,13 +47,11 @@ class Session:
     runner: Runner
     tasks: list[Task]
     database: Any
-    builders: Pool
+    trials: Trials
     started: float = field(default_factory=time.monotonic)
     known: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     done: int = 0
-    away: int = 0
     ended: Exception | None = None
-    work: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="irnn-tune-")))
 
     @property
     def notes(self) -> Notes:
@@ -101,73 +69,17 @@ class Session:
     def task(self, key: str) -> Task:
         return next(task for task in self.tasks if task.key == key)
 
-    def data(self, task: Task) -> Path:
-        """Inputs of a task and what its candidates must give, written once."""
-        path = self.work / f"data{self.tasks.index(task)}.npz"
-        if not path.is_file():
-            inputs = task.inputs()
-            save_data(path, inputs, task.expected(inputs))
-        return path
-
     def measure(self, key: str, choices: Sequence[Choice], rounds: int = 0) -> list[Outcome]:
-        """Builds candidates, and measures each as soon as it is built, or, where compilers would disturb that, when all
-        are. What is known already is not done again, but for `rounds`: then all are measured by turns, as often."""
+        """`Trials.measure`, but for what is known already, unless there are `rounds`."""
         self.check()
-        task = self.task(key)
-        data = self.data(task)
-        found: dict[int, Outcome] = {}
-        building = {}
-        for number, choice in enumerate(choices):
-            known = None if rounds else self.known.get((key, choice.text()))
-            if known is not None:
-                found[number] = known
-                continue
-            folder = Path(tempfile.mkdtemp(dir=self.work))
-            whole = Choice(choice.isa, {**choice.values, **task.base})
-            future = self.builders.submit(
-                build,
-                self.job.module,
-                self.job.target,
-                task.plain_key,
-                whole,
-                str(folder),
-                self.runner.emulated,
-            )
-            building[number] = folder, future
-        running = {}
+        task, numbers = self.task(key), range(len(choices))
+        found = {} if rounds else {n: k for n in numbers if (k := self.known.get((key, choices[n].text())))}
+        left = [n for n in numbers if n not in found]
         try:
-            if self.runner.alone or rounds:
-                for _, future in building.values():
-                    future.result()
-            for number, (folder, future) in building.items():
-                built = future.result()
-                if built.failure is not None:
-                    found[number] = built
-                else:
-                    work = Work(folder, data, task.steps, rounds > 0)
-                    running[number] = work, self.runner.submit(work)
-            for number, (work, measuring) in running.items():
-                outcome = measuring.result()
-                if outcome.failure in AWAY:  # it may be back, and there may be others
-                    self.log(task, choices[number], outcome)
-                    outcome = self.runner.submit(work).result()
-                self.away = self.away + 1 if outcome.failure in AWAY else 0
-                if self.away >= PATIENCE:
-                    text = f"{self.away} candidates in a row found no device ({outcome.message})"
-                    self.end(TuningError(f"{text}; what was measured is kept, and resume=True goes on"))
-                found[number] = outcome
-            for turn in range(1, rounds):
-                for number, (work, _) in running.items():
-                    if found[number].values:
-                        # A file of its own: where weights happen to lie in memory makes caches faster or slower.
-                        copied = work.folder / f"turn{turn}"
-                        shutil.copytree(work.folder, copied, ignore=shutil.ignore_patterns("turn*"))
-                        again = self.runner.submit(replace(work, folder=copied)).result()
-                        found[number] = Outcome(found[number].values + again.values)
-        finally:
-            for folder, _ in building.values():
-                shutil.rmtree(folder, ignore_errors=True)
-        return [found[number] for number in range(len(choices))]
+            found |= zip(left, self.trials.measure(task, [choices[n] for n in left], rounds), strict=True)
+        except NoDevice as error:
+            self.end(error)
+        return [found[n] for n in numbers]
 
     def check(self) -> None:
         """Raises Finished when the time is over."""
@@ -189,14 +101,8 @@ class Session:
         say("trial", task=task.label, size=task.size, choice=choice.text(), values=list(outcome.values), done=self.done,
             failure=outcome.failure and str(outcome.failure), message=outcome.message)  # fmt: skip
         if outcome.failure is not None:
-            self.log(task, choice, outcome)
+            self.trials.log(task, choice, outcome)
         return outcome.failure is None
-
-    def log(self, task: Task, choice: Choice, outcome: Outcome) -> None:
-        """Writes down a failure."""
-        about = {"task": task.key, "choice": json.loads(choice.text()), "job": self.job.id}
-        with (self.job.logs / records.FAILURES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(about | outcome.to_json()) + "\n")
 
     def commit(self, task: Task, choice: Choice, outcome: Outcome, turn: str) -> None:
         """Writes a record by hand, outside of the search."""
@@ -351,9 +257,7 @@ class Session:
         return {"tried": tried, "default": default, "best": found.get(choice), "choice": choice}
 
     def close(self) -> None:
-        self.builders.close()
-        self.runner.close()
-        shutil.rmtree(self.work, ignore_errors=True)
+        self.trials.close()
 
 
 def describe(task: Task) -> dict[str, Any]:
@@ -361,45 +265,9 @@ def describe(task: Task) -> dict[str, Any]:
     return {"label": task.label, "key": task.key, "size": task.size, "calls": task.calls}
 
 
-def failures(folder: Path) -> Iterable[dict[str, Any]]:
-    """The log of failed trials."""
-    try:
-        lines = (folder / records.FAILURES).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines if line.strip()]
-
-
-def versions() -> str:
-    """Of what makes kernels what they are."""
-    from importlib.metadata import version
-
-    return f"irnn_tvm {__version__}, tvm {version('apache-tvm')}"
-
-
-def tvm_target(name: str) -> Any:
-    """For MetaSchedule's records."""
-    import tvm
-
-    return tvm.target.Target(targets.get(name).tvm_target)
-
-
 def say(event: str, **values: Any) -> None:
     """A line for the process that started this one."""
     print(json.dumps({"event": event} | values), flush=True)
-
-
-def import_once(job: Job) -> None:
-    """Imports program.pt2, unless an earlier session did."""
-    if Path(job.module).is_file():
-        return
-    import tvm
-
-    from irnn_tvm.frontend import load_program
-    from irnn_tvm.frontend.import_program import import_program
-
-    mod = import_program(load_program(job.folder / "program.pt2")[0])
-    records.write(Path(job.module), tvm.ir.save_json(mod).encode())
 
 
 def run(folder: Path) -> None:
@@ -418,7 +286,7 @@ def run(folder: Path) -> None:
     builders = Pool(job.workers, BUILD_SECONDS, failed)
     ms = meta_schedule()
     database = ms.database.JSONDatabase(work_dir=str(job.logs))
-    session = Session(job, runner, tasks, database, builders)
+    session = Session(job, runner, tasks, database, Trials(job, runner, builders))
     try:
         session.recall()
         say("start", tasks=[describe(t) | session.standing(t) for t in tasks],

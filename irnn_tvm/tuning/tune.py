@@ -276,7 +276,7 @@ def _event(line: str) -> dict[str, Any] | None:
 def _result(
     target: str, folder: Path, start: Mapping[str, Any], end: Mapping[str, Any], identity: str
 ) -> TuningResult:
-    from irnn_tvm.tuning.session import failures
+    from irnn_tvm.tuning.trials import failures
 
     how = start["metric"], start["device"], start["cpu"]
     known = [record for record in records.read(folder) if record.how == how]

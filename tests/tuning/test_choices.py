@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,13 +73,23 @@ def test_equal_layers_are_one_task() -> None:
     assert {(task.family, task.calls) for task in tasks} == {("step", 2), ("ahead", 2)}
 
 
-@pytest.mark.parametrize("target", [
-    pytest.param(t, marks=() if t in FEW else pytest.mark.exhaustive) for t in TARGETS])  # fmt: skip
+@pytest.mark.parametrize(
+    ("target", "program"),
+    [
+        pytest.param(
+            t, p, marks=() if t in FEW and p is everything else pytest.mark.exhaustive, id=f"{t}-{p.__name__}"
+        )
+        for t in TARGETS
+        for p in (everything, whole)
+    ],
+)
 @pytest.mark.emulator
-def test_candidates_compute_what_torch_does(target: str, tmp_path: Path) -> None:
+def test_candidates_compute_what_torch_does(target: str, program: Callable[[], Any], tmp_path: Path) -> None:
     """Of every task the choices with the last values, and some at random."""
     chosen = get(target)
-    for task in (task for program in (everything(), whole()) for task in extract(program, chosen)):
+    tasks = extract(program(), chosen)
+    assert tasks
+    for task in tasks:
         for choice in _some(task, 1 if target in FEW else 2):
             _compare(task, target, choice, tmp_path)
 

@@ -24,11 +24,13 @@ from irnn_tvm.schedules.choice import Choice
 from irnn_tvm.targets import get
 from irnn_tvm.tuning import records
 from irnn_tvm.tuning.figure import best_so_far
+from irnn_tvm.tuning.job import Job
 from irnn_tvm.tuning.outcome import Failure, Outcome
 from irnn_tvm.tuning.runners.base import WALL_CLOCK, Runner, Work
 from irnn_tvm.tuning.search import meta_schedule
-from irnn_tvm.tuning.session import Finished, Job, Session, failures
+from irnn_tvm.tuning.session import Finished, Session
 from irnn_tvm.tuning.tasks import Task, extract_module
+from irnn_tvm.tuning.trials import Trials, failures
 
 TARGET = "arm"
 HOURS, SECONDS_PER_TRIAL, FAULTY = 10, 30.0, 0.05
@@ -120,13 +122,17 @@ class Devices(Runner):
         pass
 
 
+class Unread(Trials):
+    """Inputs that no device reads."""
+
+    def data(self, task: Task) -> Path:
+        return self.work / "none"
+
+
 class Watched(Session):
     """Writes down how trials went, by what the search hears."""
 
     world: World
-
-    def data(self, task: Task) -> Path:
-        return self.work / "none"
 
     def measured(self, key: str, choice: Choice, outcome: Outcome) -> bool:
         if (key, choice.text()) not in self.known:
@@ -139,7 +145,9 @@ class Watched(Session):
 
 def session(job: Job, tasks: Sequence[Task], world: World) -> Watched:
     database = meta_schedule().database.JSONDatabase(work_dir=str(job.logs))
-    made = Watched(job, Devices(world), list(tasks), database, Builders(world))  # type: ignore[arg-type]
+    devices = Devices(world)
+    trials = Unread(job, devices, Builders(world))  # type: ignore[arg-type]
+    made = Watched(job, devices, list(tasks), database, trials)
     made.world, made.started = world, 0.0
     return made
 
