@@ -48,6 +48,7 @@ app = typer.Typer(
 
 app.add_typer(commands.logs_app, name="logs")
 app.command("rpc-server")(commands.rpc_server)
+app.command("rpc-server-build")(commands.rpc_server_build)
 app.command("rpc-tracker")(commands.rpc_tracker)
 
 

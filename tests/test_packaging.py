@@ -20,7 +20,7 @@ LAYOUT = {
     "tuning_logs": "irnn_tvm.tuning_logs",
     "examples": "irnn_tvm.examples",
 }
-DATA_SUFFIXES = {".c", ".h", ".S", ".ld", ".json", ".typed"}
+DATA_SUFFIXES = {".c", ".cc", ".h", ".S", ".ld", ".json", ".typed"}
 
 
 def shipped_files() -> set[str]:

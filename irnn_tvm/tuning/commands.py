@@ -1,4 +1,4 @@
-"""`irnn-tvm logs ...`, `irnn-tvm rpc-server` and `irnn-tvm rpc-tracker`. What is heavy is imported inside them."""
+"""`irnn-tvm logs ...`, `rpc-server`, `rpc-server-build` and `rpc-tracker`. What is heavy is imported inside them."""
 
 from __future__ import annotations
 
@@ -134,6 +134,36 @@ def rpc_server(
     from irnn_tvm.tuning.device.server import serve
 
     serve(host, port, tracker, key, custom_address)
+
+
+def rpc_server_build(
+    target: Annotated[str, typer.Option("--target", "-t", help="armv7, or arm and its like for AArch64.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Program to write.")],
+    cxx: Annotated[
+        str | None,
+        typer.Option(help="C++17 compiler for the device, with its options, in the place of zig's clang."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Files compiled at a time; default: all cores.")
+    ] = None,
+) -> None:
+    """Build a server in C++ for devices without Python, such as 32-bit ARM. Takes minutes the first time."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from irnn_tvm.tuning.native_server.build import build_server
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("compiling", total=None)
+        build_server(
+            target,
+            out,
+            cxx,
+            jobs,
+            lambda done, of, name: bar.update(task, completed=done, total=of, description=name),
+        )
+    typer.echo(f"{out}: {out.stat().st_size:,} bytes. On the device: ./{out.name} --help")
 
 
 def rpc_tracker(

@@ -10,6 +10,7 @@ from typing import Any
 
 from irnn_tvm.errors import TuningError
 from irnn_tvm.targets import Target
+from irnn_tvm.tuning.device.cpu_name import name_in
 from irnn_tvm.tuning.rpc import RPC, address
 
 LEAST_BYTES = 64 << 20  # of free disk on a device
@@ -84,7 +85,10 @@ def _ask(rpc: RPC) -> Mapping[str, Any] | None:
             function = remote.get_function(FUNCTION)
         except Exception:
             return None
-        return dict(json.loads(str(function())))
+        about = dict(json.loads(str(function())))
+    # The server without Python leaves it to us to find the name in there.
+    about.setdefault("cpu", name_in(str(about.get("cpuinfo", ""))) or UNKNOWN)
+    return about
 
 
 def check(about: Mapping[str, Any], target: Target) -> list[str]:

@@ -6,12 +6,16 @@ import platform
 from pathlib import Path
 
 _PLACE = Path("/proc/cpuinfo")
-# Cores of ARM by their numbers (CPU implementer 0x41, CPU part), which 64-bit kernels tell and no name.
+# Cores of ARM by their numbers (CPU implementer 0x41, CPU part), which kernels tell and no name.
 _ARM_CORES = {
+    0xC05: "Cortex-A5",
     0xC07: "Cortex-A7",
     0xC08: "Cortex-A8",
     0xC09: "Cortex-A9",
+    0xC0D: "Cortex-A12",
+    0xC0E: "Cortex-A17",
     0xC0F: "Cortex-A15",
+    0xD01: "Cortex-A32",
     0xD03: "Cortex-A53",
     0xD04: "Cortex-A35",
     0xD05: "Cortex-A55",
@@ -48,17 +52,33 @@ def device_name() -> str:
 
 
 def name_in(cpuinfo: str) -> str:
-    """The name that the text of /proc/cpuinfo tells; empty where it tells none."""
+    """The name that the text of /proc/cpuinfo tells; empty where it tells none.
+
+    ARM's cores by their own names: "model name" is the architecture there (ARMv7 Processor rev 4), "Hardware" and
+    "Model" are the chip and the board, which may hold other cores than their first ones did.
+    """
     cores: list[str] = []
+    known = False
+    names: dict[str, str] = {}
     implementer = ""
     for line in cpuinfo.splitlines():
         key, _, value = (part.strip() for part in line.partition(":"))
         if key in ("model name", "Model", "Hardware"):
-            return value
-        if key == "CPU implementer":
+            names.setdefault(key, value)
+        elif key == "CPU implementer":
             implementer = value
-        if key == "CPU part":
-            known = _ARM_CORES.get(int(value, 16)) if implementer == "0x41" else None
-            core = known or f"CPU {implementer}:{value}"
+        elif key == "CPU part":
+            name = _core(implementer, value)
+            known |= name is not None
+            core = name or f"CPU {implementer}:{value}"
             cores += [core] if core not in cores else []
-    return " and ".join(cores)
+    told = next((names[key] for key in ("Hardware", "Model", "model name") if names.get(key)), "")
+    return " and ".join(cores) if known or not told else told
+
+
+def _core(implementer: str, part: str) -> str | None:
+    """ARM's name of a core, by its numbers in hexadecimal."""
+    try:
+        return _ARM_CORES.get(int(part, 16)) if int(implementer, 16) == 0x41 else None
+    except ValueError:
+        return None
