@@ -17,8 +17,9 @@ from irnn_tvm.tuning.native_server.sources import (
     SUPPORTED,
     check_versions,
     include_flags,
-    own_headers,
+    server_headers,
     sources,
+    stand_ins,
 )
 
 # By the first of a target's machines.
@@ -66,15 +67,16 @@ def build_server(
     check_versions()
     compiler = Compiler(platform, cxx)
     places, files = include_flags(), sources()
-    headers = hashlib.sha256(b"".join(path.read_bytes() for path in own_headers())).digest()
-    about = repr(SUPPORTED).encode() + headers
-    # Only our own files know versions: those of TVM are the same in all of ours.
-    own = [f'-DIRNN_VERSION="{__version__}"', f'-DIRNN_TVM_VERSION="{SUPPORTED["apache-tvm"]}"']
-    own.append(f'-DIRNN_TVM_FFI_VERSION="{SUPPORTED["apache-tvm-ffi"]}"')
+    versions = repr(SUPPORTED)
+    # Sources of TVM know nothing of our versions and our server, so that their objects outlive changes there.
+    defined = [f'-DIRNN_VERSION="{__version__}"', f'-DIRNN_TVM_VERSION="{SUPPORTED["apache-tvm"]}"']
+    defined += [f'-DIRNN_TVM_FFI_VERSION="{SUPPORTED["apache-tvm-ffi"]}"', "-D_FILE_OFFSET_BITS=64"]
+    theirs, ours = _digest(stand_ins(), versions), _digest([*stand_ins(), *server_headers()], versions)
 
     def compiled(source: Path) -> Path:
-        flags = [*FLAGS, *own] if source.is_relative_to(FOLDER) else FLAGS
-        return cached_object(compiler, source, flags, places, about)
+        if source.is_relative_to(FOLDER):
+            return cached_object(compiler, source, [*FLAGS, *defined], places, ours)
+        return cached_object(compiler, source, FLAGS, places, theirs)
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         running = {pool.submit(compiled, source): source for source in files}
@@ -95,3 +97,7 @@ def build_server(
     finally:
         made.unlink(missing_ok=True)
     return out
+
+
+def _digest(headers: list[Path], versions: str) -> bytes:
+    return hashlib.sha256(versions.encode() + b"".join(path.read_bytes() for path in headers)).digest()

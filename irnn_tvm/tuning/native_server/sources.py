@@ -50,13 +50,18 @@ def sources() -> list[Path]:
     return found + sorted((FOLDER / "server").glob("*.cc"))
 
 
-def own_headers() -> list[Path]:
-    """The headers that are ours."""
-    return sorted([*(FOLDER / "include").rglob("*.h"), *(FOLDER / "server").glob("*.h")])
+def stand_ins() -> list[Path]:
+    """Our headers for those that TVM's sources include and the packages lack."""
+    return sorted((FOLDER / "include").rglob("*.h"))
+
+
+def server_headers() -> list[Path]:
+    """The headers of our sources."""
+    return sorted((FOLDER / "server").glob("*.h"))
 
 
 def include_flags() -> list[str]:
-    """Where headers lie. The sources name some by ../support and ../../support, which are found from two of our folders."""
+    """Where headers lie. What the sources call ../support and ../../support is found from two folders of ours."""
     tvm, ffi, own = _package("tvm"), _package("tvm_ffi"), FOLDER / "include"
     flags = [f"-I{path}" for path in (own, tvm / "include", ffi / "include", tvm)]
     for quoted in (own / "support", own / "tvm" / "support"):

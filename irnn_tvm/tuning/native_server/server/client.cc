@@ -13,13 +13,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <filesystem>
 #include <sstream>
 #include <utility>
 
 #include "protocol.h"
 #include "session.h"
 #include "signals.h"
+#include "temporary_folder.h"
 
 namespace irnn {
 namespace {
@@ -27,29 +27,6 @@ namespace {
 constexpr int kHandshakeSeconds = 10;
 constexpr int32_t kMostKey = 1024;
 const char kTimeoutOption[] = "-timeout=";
-
-/* A folder of its own, which goes with everything in it. */
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    const char* const places[] = {std::getenv("TMPDIR"), "/tmp", "/data/local/tmp"};
-    for (const char* where : places) {
-      if (!where || !*where) continue;
-      path_ = std::string(where) + "/irnn-rpc-XXXXXX";
-      if (mkdtemp(&path_[0])) return;
-    }
-    throw NetworkError(std::string("no temporary folder: ") + std::strerror(errno));
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 /* The process of a session; returns its exit code. */
 int Session(Client client, const std::string& folder, pid_t server) {
