@@ -40,22 +40,16 @@ CORES = {
 def system_root(name: str, packages: Sequence[str], more: Sequence[str] = ()) -> Path:
     """A folder with Python for AArch64 and packages; made once. name: of the folder, another one for other versions;
     packages: requirements, without what these need; more: requirements with that. Raises SystemExit without apt."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irnn_tvm"
+    folder = _cache()
     root = folder / f"aarch64-{name}"
     if root.is_dir():
         return root
-    for tool in ("apt-get", "dpkg-deb"):
-        if shutil.which(tool) is None:
-            raise SystemExit(
-                f"{tool} is not there: the packages of AArch64 come from Debian's archive by it."
-            )
-    if not KEYRING.is_file():
-        raise SystemExit(f"{KEYRING} is not there; it comes with the package debian-archive-keyring.")
+    _require_apt()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".aarch64-", dir=folder) as work:
         made = Path(work) / "root"
         made.mkdir()
-        for package in _debian_packages(Path(work)):
+        for package in _debian_packages(Path(work), SYSTEM, "arm64"):
             subprocess.run(["dpkg-deb", "--extract", package, made], check=True)
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:"]
         command += ["--target", made / "site", "--python-version", PYTHON, "--implementation", "cp"]
@@ -68,8 +62,36 @@ def system_root(name: str, packages: Sequence[str], more: Sequence[str] = ()) ->
     return root
 
 
-def _debian_packages(work: Path) -> list[Path]:
-    """Downloads Python and what it needs, of AArch64, with lists and settings of their own; apt checks signatures."""
+def c_library(architecture: str) -> Path:
+    """A folder with the C library alone, of Debian's "armhf" or "arm64"; made once. Raises SystemExit without apt."""
+    root = _cache() / f"libc-{architecture}"
+    if root.is_dir():
+        return root
+    _require_apt()
+    _cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".libc-", dir=_cache()) as work:
+        made = Path(work) / "root"
+        made.mkdir()
+        for package in _debian_packages(Path(work), ("libc6",), architecture):
+            subprocess.run(["dpkg-deb", "--extract", package, made], check=True)
+        made.rename(root)
+    return root
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irnn_tvm"
+
+
+def _require_apt() -> None:
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"{tool} is not there: the packages come from Debian's archive by it.")
+    if not KEYRING.is_file():
+        raise SystemExit(f"{KEYRING} is not there; it comes with the package debian-archive-keyring.")
+
+
+def _debian_packages(work: Path, packages: Sequence[str], architecture: str) -> list[Path]:
+    """Downloads packages and what they need, with lists and settings of their own; apt checks signatures."""
     state, cache, settings = work / "state", work / "cache", work / "etc"
     for part in (state / "lists" / "partial", cache / "archives" / "partial", settings):
         part.mkdir(parents=True)
@@ -82,15 +104,15 @@ def _debian_packages(work: Path) -> list[Path]:
         "Dir::Etc": settings,
         "Dir::Etc::sourcelist": settings / "sources.list",
         "Dir::Etc::sourceparts": "-",
-        "APT::Architecture": "arm64",
-        "APT::Architectures": "arm64",
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
         "APT::Sandbox::User": "",
         "Debug::NoLocking": "1",
     }
     apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
     subprocess.run([*apt, "update"], check=True)
     subprocess.run(
-        [*apt, "install", "--download-only", "--yes", "--no-install-recommends", *SYSTEM], check=True
+        [*apt, "install", "--download-only", "--yes", "--no-install-recommends", *packages], check=True
     )
     return sorted((cache / "archives").glob("*.deb"))
 

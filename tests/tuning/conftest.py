@@ -66,17 +66,18 @@ BEHAVIOUR = {
 
 
 @pytest.fixture(scope="session")
-def library_that(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
-    """library_that("crash"): its folder, and a file of inputs and expected outputs (ones)."""
+def library_that(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path]]:
+    """library_that("crash"): its folder, and a file of inputs and expected outputs (ones). For another target than this
+    machine: library_that("crash", "armv7")."""
 
     @cache
-    def make(behaviour: str) -> tuple[Path, Path]:
+    def make(behaviour: str, target: str = "host") -> tuple[Path, Path]:
         folder = tmp_path_factory.mktemp(behaviour)
         body, code = BEHAVIOUR[behaviour]
         (folder / "it.c").write_text(_HEAD.format(body=body, code=code))
-        made = toolchain.compile_object(folder / "it.c", folder / "it.o", get("host"))
+        made = toolchain.compile_object(folder / "it.c", folder / "it.o", get(target))
         symbols = ["__tvm_ffi_init", "__tvm_ffi_step"]
-        toolchain.link_shared([made], folder / "libcandidate.so", get("host"), symbols)
+        toolchain.link_shared([made], folder / "libcandidate.so", get(target), symbols)
         report = {
             "files": {"library": "libcandidate.so"},
             "outputs": [{"shape": [4], "dtype": "int8"}],

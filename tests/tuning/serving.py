@@ -28,6 +28,13 @@ def started(
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    with answering(process, port, seconds):
+        yield process
+
+
+@contextmanager
+def answering(process: subprocess.Popen[bytes], port: int | None, seconds: float) -> Iterator[None]:
+    """Waits until a process with a session of its own answers on its port; ends it, and what it started, afterwards."""
     try:
         deadline = time.monotonic() + seconds
         while port is not None:
@@ -38,7 +45,7 @@ def started(
                 assert process.poll() is None, "the server ended"
                 assert time.monotonic() < deadline, "the server does not answer"
                 time.sleep(0.2)
-        yield process
+        yield
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
