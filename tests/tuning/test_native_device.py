@@ -182,10 +182,25 @@ def test_candidates_that_misbehave(
         _wait(lambda: not device.sessions(), 10)
 
 
+def test_a_server_that_is_killed(device: NativeDevice) -> None:
+    """Its session ends with it, and the next one removes what it left."""
+    port = free_port()
+    rpc = irnn_tvm.RPC(server=f"127.0.0.1:{port}")
+    with device.serving(port) as server, session(rpc) as remote:
+        remote.upload(bytearray(b"something"), "file")
+        server.kill()
+        server.wait()
+        with pytest.raises(Exception, match=r"Channel|Socket|Connection|recv|reset"):
+            remote.upload(bytearray(b"more"), "file")
+    assert len(device.sessions()) == 1
+    with device.serving(free_port()):
+        assert device.sessions() == []
+
+
 def test_files_and_strangers(device: NativeDevice) -> None:
     """Large files arrive whole, names do not lead out of the folder, and who speaks no RPC does no harm."""
     port = free_port()
-    data = np.random.default_rng(3).bytes(12_345_678)
+    data = bytearray(np.random.default_rng(3).bytes(12_345_678))
     rpc = irnn_tvm.RPC(server=f"127.0.0.1:{port}")
     with device.serving(port):
         for noise in NOISE:
@@ -197,10 +212,10 @@ def test_files_and_strangers(device: NativeDevice) -> None:
             remote.upload(data, "weights.bin")
             assert hashlib.sha256(remote.download("weights.bin")).digest() == hashlib.sha256(data).digest()
             with pytest.raises(Exception, match="is no name of a file in the session's folder"):
-                remote.upload(b"text", "../outside")
+                remote.upload(bytearray(b"text"), "../outside")
             with pytest.raises(Exception, match="cannot read nothing"):
                 remote.download("nothing")
-            remote.upload(b"no library", "it.so")
+            remote.upload(bytearray(b"no library"), "it.so")
             with pytest.raises(Exception, match="Failed to load dynamic shared library"):
                 remote.load_module("it.so")
             remote.remove("weights.bin")
@@ -228,7 +243,7 @@ def test_it_ends_when_it_is_told_to(device: NativeDevice) -> None:
     rpc = irnn_tvm.RPC(server=f"127.0.0.1:{port}")
     with device.serving(port) as server:
         with session(rpc) as remote:
-            remote.upload(b"something", "file")
+            remote.upload(bytearray(b"something"), "file")
             assert len(device.sessions()) == 1
             server.terminate()
             assert server.wait(10) == 0

@@ -14,6 +14,7 @@
 #include "network.h"
 #include "options.h"
 #include "signals.h"
+#include "temporary_folder.h"
 #include "tracker.h"
 
 namespace {
@@ -59,6 +60,7 @@ bool ServeNext(const irnn::Options& options, irnn::Socket* listening, int signal
 }
 
 void Serve(const irnn::Options& options) {
+  irnn::RemoveAbandonedFolders();
   const int signals = irnn::BlockSignals();
   int port = options.port;
   irnn::Socket listening = irnn::Listen(options.host, &port);

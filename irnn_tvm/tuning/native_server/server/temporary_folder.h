@@ -20,5 +20,8 @@ class TemporaryFolder {
   std::string path_;
 };
 
+/* Removes folders of servers that were killed. */
+void RemoveAbandonedFolders();
+
 }  // namespace irnn
 #endif  // IRNN_SERVER_TEMPORARY_FOLDER_H_
