@@ -28,6 +28,7 @@ from irnn_tvm import IntegerModel, TuningError
 from irnn_tvm.cli import app
 from irnn_tvm.targets import get
 from irnn_tvm.tuning import records
+from irnn_tvm.tuning.native_server.build import build_server
 from irnn_tvm.tuning.outcome import Failure
 from irnn_tvm.tuning.preflight import preflight
 from irnn_tvm.tuning.runners.base import Work
@@ -264,6 +265,30 @@ def test_a_tracker_that_comes_later(device: NativeDevice, target: str) -> None:
         for _ in range(2):
             with started("rpc-tracker", "--port", str(at), port=at):
                 _wait(there)
+
+
+def test_by_another_compiler(
+    require_tool: Callable[[str], str],
+    library_that: Callable[..., tuple[Path, Path]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """What GCC makes of the sources works as well."""
+    if shutil.which("arm-linux-gnueabihf-g++") is None:
+        pytest.skip("arm-linux-gnueabihf-g++ is not installed (Debian: g++-arm-linux-gnueabihf)")
+    require_tool("qemu-arm")
+    folder = tmp_path_factory.mktemp("gcc")
+    server = build_server("armv7", folder / "server", cxx="arm-linux-gnueabihf-g++ -march=armv7-a+fp")
+    device = NativeDevice(folder / "device", server, "armv7")
+    port = free_port()
+    rpc = irnn_tvm.RPC(server=f"127.0.0.1:{port}", session_timeout=20.0)
+    with device.serving(port):
+        runner = RPCRunner(get("armv7"), **rpc.settings())
+        try:
+            for behaviour, failure in (("idle", Failure.wrong_result), ("crash", Failure.run_crashed)):
+                [outcome] = runner.run([Work(*library_that(behaviour, "armv7"), 1)])
+                assert outcome.failure == failure, outcome.message
+        finally:
+            runner.close()
 
 
 @pytest.mark.parametrize(

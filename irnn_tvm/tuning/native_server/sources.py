@@ -15,7 +15,7 @@ SUPPORTED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 # Of TVM's runtime: the CPU, timers, and the side of RPC that serves.
 _RUNTIME = (
     *("cpu_device_api", "device_api", "logging", "tensor", "timer", "workspace_pool"),
-    *("rpc/rpc_endpoint", "rpc/rpc_local_session", "rpc/rpc_module", "rpc/rpc_session"),
+    *("rpc/rpc_channel", "rpc/rpc_endpoint", "rpc/rpc_local_session", "rpc/rpc_module", "rpc/rpc_session"),
 )
 _FFI = (
     *("backtrace", "container", "custom_allocator", "dtype", "error", "function", "init_once", "object"),
