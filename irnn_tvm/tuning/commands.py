@@ -154,7 +154,8 @@ def rpc_server_build(
     from irnn_tvm.tuning.native_server.build import build_server
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    terminal = Console(stderr=True)
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task("compiling", total=None)
         build_server(
             target,

@@ -96,6 +96,11 @@ def test_devices_that_are_not_fit() -> None:
         check(arm, get("arm"))
     fit = {**arm, "flags": ["asimd", "asimddp"]}
     assert len(check(fit, get("arm"))) == 4
+    small = {**arm, "machine": "armv7l", "cpu": "Cortex-A9", "flags": ["vfp", "vfpv3d16"]}
+    with pytest.raises(TuningError, match=r"the device \(Cortex-A9\) lacks neon, idiva, which armv7 needs"):
+        check(small, get("armv7"))
+    # A 32-bit program on a 64-bit kernel.
+    assert len(check({**small, "machine": "armv8l", "flags": ["neon", "idiva"]}, get("armv7"))) == 4
     with pytest.raises(TuningError, match=r"the device has tvm 0.26.0, this machine 0.27"):
         check({**fit, "tvm": "0.26.0"}, get("arm"))
     with pytest.raises(TuningError, match="5 MiB of disk free"):
