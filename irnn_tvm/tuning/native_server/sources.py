@@ -12,13 +12,13 @@ FOLDER = Path(__file__).parent
 # The interfaces of these versions are what include/ and server/ are written to.
 SUPPORTED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 
-# Of TVM's runtime: the CPU, timers, and the side of RPC that serves.
+# What serving takes. Of TVM's runtime: the CPU, timers, and the side of RPC that serves.
 _RUNTIME = (
-    *("cpu_device_api", "device_api", "logging", "tensor", "timer", "workspace_pool"),
+    *("cpu_device_api", "device_api", "tensor", "timer", "workspace_pool"),
     *("rpc/rpc_channel", "rpc/rpc_endpoint", "rpc/rpc_local_session", "rpc/rpc_module", "rpc/rpc_session"),
 )
 _FFI = (
-    *("backtrace", "container", "custom_allocator", "dtype", "error", "function", "init_once", "object"),
+    *("backtrace", "custom_allocator", "dtype", "error", "function", "init_once", "object"),
     *("tensor", "extra/env_c_api", "extra/env_context", "extra/library_module"),
     *("extra/library_module_dynamic_lib", "extra/module"),
 )
@@ -45,7 +45,7 @@ def sources() -> list[Path]:
     missing = next((path for path in found if not path.is_file()), None)
     if missing is not None:
         raise BuildError(f"the installed package lacks {missing}, of which the server is built")
-    slow = ("container.cc", "object.cc", "rpc_module.cc")
+    slow = ("object.cc", "rpc_module.cc")
     found.sort(key=lambda path: (path.name not in slow, -path.stat().st_size))
     return found + sorted((FOLDER / "server").glob("*.cc"))
 
