@@ -34,7 +34,7 @@ def test_every_target_is_named() -> None:
 
 
 def test_every_command_that_it_shows_exists() -> None:
-    shown = set(re.findall(r"^irnn-tvm (\w+)", README, re.MULTILINE))
+    shown = set(re.findall(r"^irnn-tvm ([\w-]+)", README, re.MULTILINE))
     known = {
         command.name or command.callback.__name__ for command in app.registered_commands if command.callback
     }
