@@ -9,7 +9,8 @@ there are depends on what kind of work is measured, its family:
 - `ahead`: products with several vectors (time steps) at a time: how many share weights, parts for the first cache.
 - `sequence`: a layer that needs the whole sequence: both.
 - `convolution`: one without groups: windows of the input are the vectors of a linear layer.
-- `table`: piecewise-linear functions, softmax and attention, which look tables up. `scores`: additive attention.
+- `table`: piecewise-linear functions. `norm`: LayerNorm and MadNorm alone. `attention`: softmax, and attention by
+  products. `scores`: additive attention. For all of these: vectors, or one element after the other.
 - `loops`: everything else.
 """
 
@@ -27,7 +28,6 @@ from .vector_set import VectorSet
 from .x86 import X86
 
 RECURRENT = frozenset({"irnn.lstm", "irnn.lstm_general", "irnn.gru", "irnn.gru_norm", "irnn.rnn"})
-TABLES = frozenset({"irnn.pwl", "irnn.softmax", "irnn.attention"})
 # Other instruction sets that every CPU with the first one has, too.
 ALSO: Mapping[str, tuple[str, ...]] = {
     "avx512-vnni": ("avx512", "avx2"),
@@ -39,7 +39,16 @@ ALSO: Mapping[str, tuple[str, ...]] = {
 }
 SCALAR = "scalar"
 STEP, AHEAD, SEQUENCE, MATVEC, CONVOLUTION = "step", "ahead", "sequence", "matvec", "convolution"
-TABLE, SCORES, LOOPS = "table", "scores", "loops"
+TABLE, NORM, ATTENTION, SCORES, LOOPS = "table", "norm", "attention", "scores", "loops"
+# Operators that are done in vectors or element by element.
+IN_VECTORS: Mapping[str, str] = {
+    "irnn.pwl": TABLE,
+    "irnn.layer_norm": NORM,
+    "irnn.mad_norm": NORM,
+    "irnn.softmax": ATTENTION,
+    "irnn.attention": ATTENTION,
+    "irnn.additive_scores": SCORES,
+}
 # Settings that say how weights lie in memory: kernels that share weights share them. Where activations are in planes,
 # which end with zeros, weights do, too, up to a whole turn of the loop (`InstructionSet.groups`).
 LAYOUT = ("chosen_lanes",)
@@ -81,9 +90,7 @@ def family(op: str, streaming: bool, rows: int) -> tuple[str, ...]:
         return (STEP if op in RECURRENT else MATVEC, AHEAD) if streaming else (SEQUENCE,)
     if op == "irnn.conv1d":
         return (CONVOLUTION if rows else LOOPS,)
-    if op == "irnn.additive_scores":
-        return (SCORES,)
-    return (TABLE if op in TABLES else LOOPS,)
+    return (IN_VECTORS.get(op, LOOPS),)
 
 
 def spaces(kind: str, name: str | None, gates: int, rows: int) -> list[Space]:
@@ -91,7 +98,8 @@ def spaces(kind: str, name: str | None, gates: int, rows: int) -> list[Space]:
 
     gates, rows: of the operator's weights (0: it has none).
     """
-    if kind == LOOPS or (kind == TABLE and not isinstance(get(name), VectorSet)):
+    by_vectors = kind in IN_VECTORS.values()
+    if kind == LOOPS or (by_vectors and not isinstance(get(name), VectorSet)):
         return [Space(name or SCALAR, UNROLLED)]
     if name is None:
         return [Space(SCALAR)]
@@ -103,8 +111,8 @@ def spaces(kind: str, name: str | None, gates: int, rows: int) -> list[Space]:
             found.append(_space(kind, chosen, gates, rows))
     if kind == AHEAD:  # weights lie as the step reads them, so that it has the same instruction set
         found = found[:1]
-    if kind in (CONVOLUTION, TABLE, SCORES):
-        found.append(Space(SCALAR, UNROLLED if kind == TABLE else {}))
+    if kind == CONVOLUTION or by_vectors:
+        found.append(Space(SCALAR, UNROLLED if by_vectors else {}))
     return [space for space in found if space is not None]
 
 
@@ -115,7 +123,7 @@ def _of(name: str) -> InstructionSet:
 
 
 def _space(kind: str, isa: InstructionSet, gates: int, rows: int) -> Space:
-    if kind in (TABLE, SCORES):
+    if kind in IN_VECTORS.values():
         return Space(isa.name)
     settings: dict[str, tuple[int, ...]] = {}
     routine = isa.routine_rows > 0

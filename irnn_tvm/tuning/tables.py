@@ -21,7 +21,10 @@ def result_table(result: TuningResult) -> Table:
 
     title = f"{result.target}: {result.metric} on {result.device} ({result.cpu}), {result.trials} trials"
     failed = ", ".join(f"{count} {kind}" for kind, count in result.failures.items())
-    table = Table(title=title, caption=f"failed: {failed or 'none'}; logs: {result.logs}")
+    caption = f"failed: {failed or 'none'}; logs: {result.logs}"
+    if not result.tasks:
+        caption = f"nothing to tune: on {result.target} no kernel of this model has settings to choose from"
+    table = Table(title=title, caption=caption)
     for heading in ("kernels of", "calls", "candidates", "default", "best", "gain", "choice"):
         table.add_column(heading, justify="left" if heading in ("kernels of", "choice") else "right")
     for task in result.tasks:

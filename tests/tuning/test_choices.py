@@ -41,9 +41,11 @@ def test_spaces_begin_with_the_default(target: str) -> None:
     """The first value of every setting is what a kernel has without being tuned; no value is there twice."""
     streaming, others = (extract(program, get(target)) for program in (everything(), whole()))
     assert {task.family for task in streaming} == {"step", "ahead", "matvec", "table", "loops"}
-    assert {task.family for task in others} >= {"sequence", "convolution", "table"}
+    assert {task.family for task in others} >= {
+        *("sequence", "convolution", "table", "norm", "attention"),
+    }
     for task in (*streaming, *others):
-        if task.family in ("convolution", "table") and target != "cortex-m4":
+        if task.family in ("convolution", "table", "norm", "attention") and target != "cortex-m4":
             assert task.spaces[-1].isa == "scalar"
             assert len(task.spaces) > 1
         for space in task.spaces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -207,6 +208,21 @@ def test_commands_that_show_logs(tuned: tuple[Path, TuningResult], tmp_path: Pat
     less = CliRunner().invoke(app, ["logs", "show", str(tmp_path / "out"), "--json"])
     fewer = [json.loads(line) for line in less.stdout.splitlines()]
     assert [(row["task"], row["best"]) for row in fewer] == [(row["task"], row["best"]) for row in rows]
+
+
+@pytest.mark.exhaustive
+def test_nothing_to_choose(tmp_path: Path) -> None:
+    """32-bit NEON multiplies by a routine without settings: the table says so instead of being empty."""
+    from rich.console import Console
+
+    from irnn_tvm.tuning.tables import result_table
+
+    lstm = irnn_tvm.quantize(torch.nn.LSTM(8, 8, batch_first=True).eval(), [torch.randn(1, 4, 8)])
+    result = irnn_tvm.tune(lstm, "armv7", trials=4, logs=tmp_path, runner="emulator", progress=False)
+    assert (list(result.tasks), result.trials) == ([], 0)
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(result_table(result))
+    assert "nothing to tune: on armv7" in console.export_text()
 
 
 def test_what_cannot_be_tuned(model: IntegerModel, tmp_path: Path) -> None:

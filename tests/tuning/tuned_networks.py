@@ -39,12 +39,12 @@ class Whole(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(20, 36, 3, padding=1)
-        self.attention = nn.MultiheadAttention(36, 3, batch_first=True)
+        self.attention, self.norm = nn.MultiheadAttention(36, 3, batch_first=True), nn.LayerNorm(36)
         self.lstm = nn.LSTM(36, 18, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.tanh(self.convolution(x.transpose(1, 2))).transpose(1, 2)
-        y = self.attention(y, y, y, need_weights=False)[0]
+        y = self.norm(self.attention(y, y, y, need_weights=False)[0])
         return torch.softmax(self.lstm(y)[0], -1)
 
 
