@@ -2,7 +2,7 @@
 
 Each is a layer of its own, quantized and built, on a sequence of 100 steps of 256 features (the convolution: 40 to 64
 features, three taps). PyTorch computes it eagerly in float32 on one thread, in turns with ours. Prints one JSON object
-per line.
+per line, which `performance.py --add` takes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from irnn_tvm.tuning.device.cpu_name import device_name
 from irnn_tvm.tuning.instruction_count import count_instructions
 
 STEPS, WIDTH, FEATURES = 100, 256, 40
+TARGETS_HERE = (
+    "host",
+    *(name for name, target in TARGETS.items() if target.emulator is not None and name != "host"),
+)
 ROUNDS, SLICE = 15, 0.02  # of the wall clock, and seconds of each runtime in a round
 
 
@@ -98,13 +102,14 @@ def rows(names: list[str], targets: list[str], logs: Path | bool | None) -> Iter
                     max_seq_len=STEPS,
                     tuning_logs=logs,
                 )
-                row = {"operator": name, "T": STEPS, "target": target, "commit": commit()}
-                if TARGETS[target].runs_natively:
+                row = {"bench": "operator", "workload": name, "T": STEPS, "commit": commit()}
+                if target == "host":
                     yield row | _times(built, module, width)
-                else:
-                    library = irnn_tvm.load(built.directory, emulate=True)
-                    inputs = measure.example_inputs(library, STEPS)
-                    yield row | {"instructions": round(count_instructions(library, "run", inputs, 3))}
+                    continue
+                library = irnn_tvm.load(built.directory, emulate=True)
+                count = count_instructions(library, "run", measure.example_inputs(library, STEPS), 3)
+                emulator = library.where.removeprefix("emulated: ")
+                yield row | {"target": target, "instructions": round(count), "emulator": emulator}
 
 
 def _times(built: irnn_tvm.Library, module: nn.Module, width: int) -> dict[str, Any]:
@@ -125,8 +130,9 @@ def _times(built: irnn_tvm.Library, module: nn.Module, width: int) -> dict[str, 
     return {
         "us_median": round(mine, 2),
         "float_us_median": round(theirs, 2),
-        "ratio": round(theirs / mine, 2),
-        "device": device_name(),
+        "cpu": device_name(),
+        "instruction_set": TARGETS["host"].simd(),
+        "versions": {"torch": torch.__version__},
     }
 
 
@@ -135,7 +141,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--target", action="append", choices=[*TARGETS], help="default: this machine; repeatable"
+        "--target", action="append", choices=TARGETS_HERE, help="default: this machine; repeatable"
     )
     parser.add_argument("--operator", action="append", choices=[*OPERATORS], help="default: all")
     parser.add_argument("--default", action="store_true", help="without tuning logs")

@@ -1,5 +1,5 @@
-"""Writes docs/performance.md from benchmarks/results/performance.jsonl: rows of latency.py, instructions.py, models.py
-and footprint.py.
+"""Writes docs/performance.md from benchmarks/results/performance.jsonl: rows of latency.py, instructions.py,
+operators.py, models.py and footprint.py.
 
 `--add FILE` takes rows of a run with --json into the results: a row replaces an older one of the same thing on the same
 machine or target.
@@ -24,6 +24,8 @@ from performance_tables import (
     footprint_table,
     latency_table,
     models_table,
+    operator_count_table,
+    operator_time_table,
     peers_count_table,
     streams_table,
 )
@@ -31,7 +33,7 @@ from roofline_section import roofline_section
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results" / "performance.jsonl", HERE.parent / "docs" / "performance.md"
-LAYER, MODEL, CODE_SIZE, FOOTPRINT = "layer", "model", "code size", "footprint"
+LAYER, OPERATOR, MODEL, CODE_SIZE, FOOTPRINT = "layer", "operator", "model", "code size", "footprint"
 
 
 def kind(row: Row) -> str:
@@ -101,6 +103,16 @@ def page(rows: list[Row]) -> str:
             target,
             *([r for r in of if r["target"] == target and r.get("batch", 1) == 1] for of in (counted, peers)),
         )
+    operators = [row for row in rows if kind(row) == OPERATOR and "instructions" in row]
+    if operators:
+        lines += [
+            "Operators without a recurrence, on 100 steps of 256 features (the convolution: 40 to 64 features, three",
+            "taps; the attention has four heads). `python benchmarks/operators.py --target arm`, ...;",
+            f"commits {commits(operators)}.",
+            "",
+            *operator_count_table(operators),
+            "",
+        ]
     timed = [row for row in rows if "cpu" in row]
     for cpu, instruction_set in dict.fromkeys((row["cpu"], row["instruction_set"]) for row in timed):
         here = [r for r in timed if (r["cpu"], r["instruction_set"]) == (cpu, instruction_set)]
@@ -161,6 +173,17 @@ def machine(name: str, rows: list[Row]) -> list[str]:
             *streams_table([row for row in layers if row["T"] == 1]),
             "",
             *chart("streams", layers[0], "Microseconds per stream by the number of streams in a call"),
+        ]
+    operators = [row for row in rows if kind(row) == OPERATOR]
+    if operators:
+        lines += [
+            f"## Operators on {name}",
+            "",
+            "Microseconds of the operators above, through the C interface and on one core, in turns with eager PyTorch",
+            f"on one thread. `python benchmarks/operators.py`; {versions(operators)}; commits {commits(operators)}.",
+            "",
+            *operator_time_table(operators),
+            "",
         ]
     models = [row for row in rows if kind(row) == MODEL]
     if models:

@@ -94,6 +94,26 @@ def peers_count_table(ours: list[Row], peers: list[Row]) -> list[str]:
     return lines
 
 
+def operator_count_table(rows: list[Row]) -> list[str]:
+    """Instructions of single operators by target."""
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    value = {(row["workload"], row["target"]): row["instructions"] for row in rows}
+    lines = [f"| operator | {' | '.join(targets)} |", "|---" * (1 + len(targets)) + "|"]
+    for name in dict.fromkeys(row["workload"] for row in rows):
+        counts = [value.get((name, target)) for target in targets]
+        lines.append(f"| {name} | {' | '.join('' if c is None else f'{c:,}' for c in counts)} |")
+    return lines
+
+
+def operator_time_table(rows: list[Row]) -> list[str]:
+    """Microseconds of single operators beside PyTorch."""
+    lines = ["| operator | irnn_tvm | PyTorch, float32 | times faster |", "|---|---|---|---|"]
+    for row in rows:
+        mine, theirs = row["us_median"], row["float_us_median"]
+        lines.append(f"| {row['workload']} | {mine:,.1f} | {theirs:,.1f} | {theirs / mine:.2f} |")
+    return lines
+
+
 def batch_table(rows: list[Row]) -> list[str]:
     """Instructions per stream by batch, for what was counted with several."""
     several = {(row["workload"], row["T"], row["target"]) for row in rows if row.get("batch", 1) > 1}

@@ -32,6 +32,21 @@ LAYERS = [
     *(timed("irnn_tvm", 1000.0, 100), timed("fast", 500.0, 100)),
     *(timed("irnn_tvm", 24.0, batch=4), timed("slow", 180.0, batch=4)),
 ]
+TIMED = WHERE | {
+    "bench": "operator",
+    "workload": "tanh",
+    "T": 100,
+    "us_median": 6.6,
+    "float_us_median": 66.0,
+}
+COUNTED = {
+    "bench": "operator",
+    "workload": "tanh",
+    "T": 100,
+    "target": "arm",
+    "instructions": 105998,
+    "commit": "abc",
+}
 MODEL = WHERE | {
     "bench": "model",
     "model": "g2p",
@@ -112,12 +127,14 @@ def test_counts_of_others_are_beside_ours() -> None:
 
 
 def test_every_kind_of_row_has_a_section() -> None:
-    everything = [*LAYERS, COUNT, MODEL, FOOTPRINT, SIZE]
+    everything = [*LAYERS, COUNT, COUNTED, TIMED, MODEL, FOOTPRINT, SIZE]
     whole = performance.page(everything)
     sections = {
         "## Instructions under emulators": (COUNT, "123,456"),
         "## Microseconds on A CPU, avx2": (LAYERS[2], "| 20.0 |"),
         "## Streams that share a call, on A CPU, avx2": (LAYERS[-1], "| 45.0 |"),
+        "Operators without a recurrence": (COUNTED, "| tanh | 105,998 |"),
+        "## Operators on A CPU, avx2": (TIMED, "| tanh | 6.6 | 66.0 | 10.00 |"),
         "## Whole models on A CPU, avx2": (MODEL, "g2p, per word"),
         "## Start, memory and calls on A CPU, avx2": (FOOTPRINT, "| start | lstm-1024 | 1.5 ms | < 5 ms |"),
         "## Code beside weights": (SIZE, "| lstm-256 | arm | 10 | 2 | 3 | 15 | 99 |"),
