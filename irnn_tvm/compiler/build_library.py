@@ -301,13 +301,27 @@ def _write(
     )
 
 
-def write_module(lowered: Lowered, target: targets.Target, name: str, folder: Path) -> None:
-    """The library of a lowered module that is nobody's program: without scales and without a self-test."""
+def write_module(
+    lowered: Lowered, target: targets.Target, name: str, folder: Path, cache: Path | None = None
+) -> None:
+    """The library of a lowered module that is nobody's program: without scales, without a self-test, and its report
+    without stack and sizes. cache: a folder that keeps objects for other modules that have the same."""
     from irnn_tvm.compiler.emit import emit_library
+    from irnn_tvm.compiler.object_cache import ObjectCache
 
     io = make_interface(lowered, {}, target, name)
     kernels = _kernels(lowered, name, target, 1)
-    emit_library(io, lowered.plan, kernels, call_counts(lowered), lowered.streaming.reason, target, folder)
+    emit_library(
+        io,
+        lowered.plan,
+        kernels,
+        call_counts(lowered),
+        lowered.streaming.reason,
+        target,
+        folder,
+        brief=True,
+        cache=None if cache is None else ObjectCache(cache),
+    )
 
 
 def _kernels(lowered: Lowered, name: str, target: targets.Target, threads: int) -> dict[str, Kernel]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from irnn_tvm.compiler.c_writer import CWriter
 from irnn_tvm.compiler.header import FETCH_TYPE, header
 from irnn_tvm.compiler.kernels import Kernel, c_routines, c_source, write_object
 from irnn_tvm.compiler.missing_arithmetic import complete
+from irnn_tvm.compiler.object_cache import ObjectCache
 from irnn_tvm.compiler.plan import Plan
 from irnn_tvm.compiler.report import (
     called_routines,
@@ -42,9 +43,12 @@ def emit_library(
     folder: Path,
     vectors: Vectors | None = None,
     sections: Mapping[int, str] | None = None,
+    brief: bool = False,
+    cache: ObjectCache | None = None,
 ) -> None:
     """Writes everything into `folder` (which exists and is empty). vectors: for a self-test on the device; sections: of
-    constants by number (placement.py)."""
+    constants by number (placement.py); brief: the report says nothing of stack and sizes, which takes a third of the
+    time; cache: of objects, for what is built again and again."""
     sections = sections or {}
     (folder / f"{io.name}.h").write_text(header(io), encoding="utf-8")
     network = CWriter(io, plan, kernels).text()
@@ -59,7 +63,7 @@ def emit_library(
                 costs |= {"code_bytes": section_bytes(objects) - costs["weight_bytes"]}
         else:
             files, costs, objects = _emit_binary(
-                io, plan, kernels, counts, network, target, folder, Path(work), sections
+                io, plan, kernels, counts, network, target, folder, Path(work), sections, brief, cache
             )
         if vectors is not None:
             files["selftest"] = selftest.write(io, vectors, folder)
@@ -82,6 +86,8 @@ def _emit_binary(
     folder: Path,
     work: Path,
     sections: Mapping[int, str],
+    brief: bool,
+    cache: ObjectCache | None,
 ) -> tuple[dict[str, Any], dict[str, Any], list[Path]]:
     """Returns the files, the costs, and what a static program links: the archive, or the shared library's objects."""
     name = io.name
@@ -90,26 +96,45 @@ def _emit_binary(
     kernel_object = work / f"{name}_kernels.o"
     assembly = write_object(list(kernels.values()), target, kernel_object, f"{name}_fetch")
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
-    network_object, text = compile_network(source, work, target, flags)
-    assembly += text
+    interface = (folder / f"{name}.h").read_text(encoding="utf-8")
+
+    def cached(parts: Iterable[str | bytes], out: Path, make: Callable[[], object]) -> Path:
+        if cache is not None:
+            return cache.get([target.name, out.name, *parts], out, make)
+        make()
+        return out
+
+    def compile_c() -> None:
+        nonlocal assembly
+        assembly += compile_network(source, work, target, flags)[1]
+
+    network_object = cached([network, interface], work / f"{name}.o", compile_c)
     blobs = {f"{name}_w{i}": w.tobytes() for i, w in enumerate(plan.weights)}
-    weights_object = toolchain.assemble_weights(
-        blobs,
+    weights_object = cached(
+        [*blobs, *blobs.values(), repr(sections)],
         work / f"{name}_weights.o",
-        target,
-        align=16 if target.is_bare_metal else 64,
-        sections={f"{name}_w{number}": section for number, section in sections.items()},
+        lambda: toolchain.assemble_weights(
+            blobs,
+            work / f"{name}_weights.o",
+            target,
+            align=16 if target.is_bare_metal else 64,
+            sections={f"{name}_w{number}": section for number, section in sections.items()},
+        ),
     )
     objects = [network_object, kernel_object, weights_object]
-    code = section_bytes([network_object, kernel_object])
-    sizes = function_sizes([network_object, kernel_object])
+    code = None if brief else section_bytes([network_object, kernel_object])
+    sizes = {} if brief else function_sizes([network_object, kernel_object])
     if target.kind == "archive":
         library = toolchain.archive(objects, folder / f"lib{name}.a")
         objects = [library]
     else:
         entry = work / f"{name}_tvm.c"
-        entry.write_text(tvm_entry(io), encoding="utf-8")
-        entry_object = toolchain.compile_object(entry, work / f"{name}_tvm.o", target, flags)
+        text = tvm_entry(io)
+        entry.write_text(text, encoding="utf-8")
+        made = work / f"{name}_tvm.o"
+        entry_object = cached(
+            [text, interface], made, lambda: toolchain.compile_object(entry, made, target, flags)
+        )
         shared = [*objects, entry_object]
         if io.threads > 1:
             shared.append(pool_object(io.threads, target, work, serial=False))
@@ -124,7 +149,9 @@ def _emit_binary(
     files = {"library": library.name, "header": f"{name}.h", "sources": [f"{name}.c"], "runner": None}
     return (
         files,
-        cost_report(plan, kernels, counts, code, sizes, kernel_frames(assembly, io, kernels)),
+        cost_report(
+            plan, kernels, counts, code, sizes, {} if brief else kernel_frames(assembly, io, kernels)
+        ),
         objects,
     )
 

@@ -30,12 +30,20 @@ def tasks_of(module: str, target: str) -> dict[str, Task]:
 
 def build(module: str, target: str, key: str, choice: Choice, folder: str, emulated: bool) -> None:
     """Writes the library of task `key` with a choice into a folder, which must be there and empty. emulated: it is
-    measured under the target's emulator."""
-    write(tasks_of(module, target)[key], targets.get(target), choice, Path(folder), emulated)
+    measured under the target's emulator. Objects that candidates have alike are kept beside the folder."""
+    path = Path(folder)
+    write(tasks_of(module, target)[key], targets.get(target), choice, path, emulated, path.parent / "objects")
 
 
-def write(task: Task, target: targets.Target, choice: Choice, folder: Path, emulated: bool = True) -> None:
-    """The same of a task."""
+def write(
+    task: Task,
+    target: targets.Target,
+    choice: Choice,
+    folder: Path,
+    emulated: bool = True,
+    cache: Path | None = None,
+) -> None:
+    """The same of a task. cache: see `write_module`."""
     if not emulated and not target.is_bare_metal:
         target = replace(
             target, emulator=None
@@ -51,4 +59,4 @@ def write(task: Task, target: targets.Target, choice: Choice, folder: Path, emul
         choose=lambda _streams: choose,
         usual_steps=task.steps,
     )
-    write_module(lowered, target, NAME, folder)
+    write_module(lowered, target, NAME, folder, cache)
