@@ -24,8 +24,7 @@ from .softmax_row import (
     start_row,
     store_score,
     valid_loop,
-    weight,
-    weights_in_lanes,
+    weights,
 )
 
 
@@ -107,18 +106,10 @@ def build(call: Any, lanes: Lanes | None) -> Any:
                 with T.serial(head) as d:
                     T.buffer_store(sums, T.int32(0), [d])
 
-                begin = None
-                if lanes is not None:
+                def store_weights(these: Lanes, first: Any, values: Any) -> None:
+                    these.store(scores, values, first)
 
-                    def store_weights(first: Any, values: Any) -> None:
-                        lanes.store(scores, values, first)
-
-                    begin = weights_in_lanes(cells, scores, lanes, WEIGHT_BITS, store_weights)
-
-                def store_weight(j: Any) -> None:
-                    T.buffer_store(scores, fp.i32(weight(cells, scores[j], WEIGHT_BITS)), [j])
-
-                valid_loop(cells, store_weight, begin)
+                weights(cells, scores, lanes, WEIGHT_BITS, store_weights)
 
                 def add(j: Any) -> None:
                     T.buffer_store(acc, scores[j], [0])

@@ -18,10 +18,8 @@ from .kernel import MACS_ATTR, kernel
 from .linear_tiles import LinearTiles, linear_tiles
 
 Expr = Any
-SHARED_WINDOWS, SINGLE_WINDOWS = (
-    16,
-    4,
-)  # of a block, where windows share the loads of weights, and where they do not
+# Windows of a block, where they share the loads of weights, and where they do not.
+SHARED_WINDOWS, SINGLE_WINDOWS = 16, 4
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from .softmax_row import (
     start_row,
     store_score,
     valid_loop,
-    weight,
-    weights_in_lanes,
+    weights,
 )
 
 
@@ -91,19 +90,11 @@ def build(call: Any, sizes: list[Any], per_length: int, lanes: Lanes | None) -> 
                 with T.serial(n) as j:
                     T.buffer_store(y, T.IntImm(f"int{bits}", zero), [vb, vi, j])
 
-                def store(j: Any) -> None:
-                    value = weight(cells, scores[j], FRACTION[bits]) + T.int64(zero)
-                    T.buffer_store(y, fp.saturate(value, bits), [vb, vi, j])
+                def store(these: Lanes, first: Any, values: Any) -> None:
+                    value = fp.saturate(values + these.wide(T.int32(zero)), bits)
+                    these.store(y, value, vb, vi, first)
 
-                begin = None
-                if lanes is not None:
-
-                    def store_lanes(first: Any, values: Any) -> None:
-                        value = values + lanes.wide(T.int32(zero))
-                        lanes.store(y, fp.saturate(value, bits), vb, vi, first)
-
-                    begin = weights_in_lanes(cells, scores, lanes, FRACTION[bits], store_lanes)
-                valid_loop(cells, store, begin)
+                weights(cells, scores, lanes, FRACTION[bits], store)
     return k.result
 
 

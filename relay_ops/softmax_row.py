@@ -141,23 +141,26 @@ def _exponentials_in_lanes(cells: RowCells, scores: Any, exp: Exponential, lanes
         lanes.store(scores, fp.i32(T.max(e, zero)), first)
 
 
-def weights_in_lanes(
-    cells: RowCells, scores: Any, lanes: Lanes, bits: int, store: Callable[[Expr, Expr], None]
-) -> Expr:
-    """Calls store(first, weights int32) for whole registers of the valid keys, with weights as `weight` makes them.
-    Returns how many keys that are."""
-    assert lanes.isa is not None
-    wide, words = lanes.sums(), lanes.isa.words
-    whole = cells.counts[COUNT] // lanes.count
-    with T.serial(whole) as i:
-        first = i * lanes.count
-        for part in range(0, lanes.count, words):
-            values = scores[T.Ramp(first + part, 1, words)]
-            rest = cells.work[SHIFT] - T.int64(bits)
-            scaled = lanes.isa.scaled_by(values, fp.i32(cells.work[ROOT]), rest)
-            T.buffer_store(wide, scaled, [T.Ramp(part, 1, words)])
-        store(first, lanes.load(wide, 0))
-    return whole * lanes.count
+def weights(
+    cells: RowCells, scores: Any, lanes: Lanes | None, bits: int, store: Callable[[Lanes, Expr, Expr], None]
+) -> None:
+    """Calls store(lanes, first, weights int32) for all valid keys, with weights as `weight` makes them: for registers
+    of keys where there are lanes, then for those that are left, one by one."""
+    begin = None
+    if lanes is not None and lanes.isa is not None:
+        wide, words = lanes.sums(), lanes.isa.words
+        whole = cells.counts[COUNT] // lanes.count
+        with T.serial(whole) as i:
+            first = i * lanes.count
+            for part in range(0, lanes.count, words):
+                values = scores[T.Ramp(first + part, 1, words)]
+                rest = cells.work[SHIFT] - T.int64(bits)
+                scaled = lanes.isa.scaled_by(values, fp.i32(cells.work[ROOT]), rest)
+                T.buffer_store(wide, scaled, [T.Ramp(part, 1, words)])
+            store(lanes, first, lanes.load(wide, 0))
+        begin = whole * lanes.count
+    single = Lanes()
+    valid_loop(cells, lambda j: store(single, j, fp.i32(weight(cells, scores[j], bits))), begin)
 
 
 def weight(cells: RowCells, e: Expr, bits: int) -> Expr:

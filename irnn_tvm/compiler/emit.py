@@ -47,7 +47,7 @@ def emit_library(
     cache: ObjectCache | None = None,
 ) -> None:
     """Writes everything into `folder` (which exists and is empty). vectors: for a self-test on the device; sections: of
-    constants by number (placement.py); brief: the report says nothing of stack and sizes, which takes a third of the
+    constants by number (placement.py); brief: the report says nothing of stack and sizes, whose reading takes
     time; cache: of objects, for what is built again and again."""
     sections = sections or {}
     (folder / f"{io.name}.h").write_text(header(io), encoding="utf-8")

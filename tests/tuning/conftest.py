@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from serving import free_port, started
 from torch import Tensor, nn
 
 import irnn_tvm
@@ -90,3 +91,11 @@ def library_that(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
         return folder, folder / "data.npz"
 
     return make
+
+
+@pytest.fixture(scope="module")
+def tracker() -> Iterator[str]:
+    """HOST:PORT of an RPC tracker."""
+    port = free_port()
+    with started("rpc-tracker", "--port", str(port), port=port):
+        yield f"127.0.0.1:{port}"

@@ -9,14 +9,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from aarch64_device import Device
-from serving import free_port, started
+from serving import free_port
 from typer.testing import CliRunner
 
 import irnn_tvm
@@ -39,13 +39,6 @@ def device(tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str
         return Device(tmp_path_factory.mktemp("device"))
     except subprocess.CalledProcessError as error:
         pytest.skip(f"packages for AArch64 cannot be fetched: {error}")
-
-
-@pytest.fixture(scope="module")
-def tracker() -> Iterator[str]:
-    port = free_port()
-    with started("rpc-tracker", "--port", str(port), port=port):
-        yield f"127.0.0.1:{port}"
 
 
 def test_two_devices_of_which_one_ends(

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -86,13 +86,6 @@ def device(target: str, once: Once, tmp_path_factory: pytest.TempPathFactory) ->
         return NativeDevice(tmp_path_factory.mktemp(f"native-{target}"), server, target)
     except subprocess.CalledProcessError as error:
         pytest.skip(f"the C library cannot be fetched: {error}")
-
-
-@pytest.fixture(scope="module")
-def tracker() -> Iterator[str]:
-    port = free_port()
-    with started("rpc-tracker", "--port", str(port), port=port):
-        yield f"127.0.0.1:{port}"
 
 
 def _wait(what: Callable[[], bool], seconds: float = 60) -> None:
