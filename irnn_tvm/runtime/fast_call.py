@@ -93,7 +93,7 @@ class FastCall(ABC):
         # The very arrays of the last call. Every attribute less counts here: a large layer's weights drive the
         # interpreter's own memory out of the caches in every step.
         if out is self._out and len(inputs) == self._count:
-            for place, array in zip(self._places, inputs + self._results):  # noqa: B905 - is as long, this is faster
+            for place, array in zip(self._places, inputs + self._results):
                 if array is not place.last or array.shape != place.shape:
                     break
             else:
@@ -119,7 +119,7 @@ class FastCall(ABC):
         results = (out,) if type(out) is np.ndarray else tuple(out)
         if len(results) != len(self._outputs):
             return None
-        for place, array in zip(self._outputs, results):  # noqa: B905
+        for place, array in zip(self._outputs, results):
             if (array is not place.last or array.shape != place.shape) and not place.take(array, True):
                 return None
         if self._overlap():

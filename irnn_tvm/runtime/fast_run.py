@@ -32,7 +32,7 @@ class FastRun(FastCall):
             self._length = length
             for place in self._places:
                 place.resize(length)
-        for place, array in zip(self._inputs, inputs):  # noqa: B905
+        for place, array in zip(self._inputs, inputs):
             if (array is not place.last or array.shape != place.shape) and not place.take(array, False):
                 return None
         if out is not None:

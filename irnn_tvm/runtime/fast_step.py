@@ -50,7 +50,7 @@ class FastStep(FastCall):
     def _checked(self, inputs: tuple[Any, ...], out: Any) -> tuple[Any, int] | None:
         pointers = [*self._addresses]
         squeezed = 0
-        for place, array, bare in zip(self._inputs, inputs, self._bare):  # noqa: B905
+        for place, array, bare in zip(self._inputs, inputs, self._bare):
             if (array is not place.last or array.shape != place.shape) and not place.take(array, False, bare):
                 return None
             squeezed += len(place.shape) < len(place.full)

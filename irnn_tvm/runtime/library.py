@@ -243,6 +243,6 @@ class Library:
             axes = [shapes.time_axis(tensor.shape) for tensor in self.outputs]
             arrays = [
                 array if axis is None else array.reshape(array.shape[:axis] + array.shape[axis + 1 :])
-                for array, axis in zip(arrays, axes, strict=True)
+                for array, axis in zip(arrays, axes)
             ]
         return arrays[0] if len(arrays) == 1 else tuple(arrays)

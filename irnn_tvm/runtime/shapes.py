@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Union
 
 from irnn_tvm.errors import LoadError
 
-Dimension = int | str
+Dimension = Union[int, str]
 
 
 @lru_cache(maxsize=1024)
@@ -62,51 +63,46 @@ def c_expression(expression: Dimension) -> str:
 
 
 def _check(node: ast.AST) -> None:
-    match node:
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() | ast.FloorDiv(), right=right):
-            _check(left)
-            _check(right)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            _check(operand)
-        case ast.Name(id="T"):
-            pass
-        case ast.Constant(value=int() as value) if not isinstance(value, bool) and abs(value) < 2**31:
-            pass
-        case _:
-            raise ValueError(ast.dump(node))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv)):
+        _check(node.left)
+        _check(node.right)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        _check(node.operand)
+    elif not ((isinstance(node, ast.Name) and node.id == "T") or _is_number(node)):
+        raise ValueError(ast.dump(node))
+
+
+def _is_number(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) is int and abs(node.value) < 2**31
 
 
 def _value(node: ast.expr, length: int) -> int:
-    match node:
-        case ast.BinOp(left=left, op=op, right=right):
-            a, b = _value(left, length), _value(right, length)
-            if isinstance(op, ast.Add):
-                return a + b
-            if isinstance(op, ast.Sub):
-                return a - b
-            if isinstance(op, ast.Mult):
-                return a * b
-            if b == 0:
-                raise LoadError(f"A dimension divides by zero for T = {length}.")
-            return a // b
-        case ast.UnaryOp(operand=operand):
-            return -_value(operand, length)
-        case ast.Constant(value=int() as value):
-            return value
-        case _:
-            return length
+    if isinstance(node, ast.BinOp):
+        a, b = _value(node.left, length), _value(node.right, length)
+        if isinstance(node.op, ast.Add):
+            return a + b
+        if isinstance(node.op, ast.Sub):
+            return a - b
+        if isinstance(node.op, ast.Mult):
+            return a * b
+        if b == 0:
+            raise LoadError(f"A dimension divides by zero for T = {length}.")
+        return a // b
+    if isinstance(node, ast.UnaryOp):
+        return -_value(node.operand, length)
+    if isinstance(node, ast.Constant):
+        return int(node.value)
+    return length
 
 
 def _c(node: ast.expr) -> str:
-    match node:
-        case ast.BinOp(left=left, op=ast.FloorDiv(), right=right):
-            return f"floor_div({_c(left)}, {_c(right)})"
-        case ast.BinOp(left=left, op=op, right=right):
-            sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(op)]
-            return f"({_c(left)} {sign} {_c(right)})"
-        case ast.UnaryOp(operand=operand):
-            return f"(-{_c(operand)})"
-        case ast.Constant(value=value):
-            return f"INT64_C({value!r})"
-        case _:
-            return "T"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+        return f"floor_div({_c(node.left)}, {_c(node.right)})"
+    if isinstance(node, ast.BinOp):
+        sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(node.op)]
+        return f"({_c(node.left)} {sign} {_c(node.right)})"
+    if isinstance(node, ast.UnaryOp):
+        return f"(-{_c(node.operand)})"
+    if isinstance(node, ast.Constant):
+        return f"INT64_C({node.value!r})"
+    return "T"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from irnn_tvm.runtime.library import Library
 
 Array = npt.NDArray[Any]
-Result = Array | tuple[Array, ...]
+Result = Union[Array, tuple[Array, ...]]
 
 # Return codes of every generated header.
 _CODES = {
@@ -171,14 +171,12 @@ class Stream:
         axes = [shapes.time_axis(tensor.shape) for tensor in library.inputs]
         bare = [
             array.ndim == len(tensor.shape) - 1
-            for tensor, array, axis in zip(library.inputs, arrays, axes, strict=True)
+            for tensor, array, axis in zip(library.inputs, arrays, axes)
             if axis is not None
         ]
         squeeze = out is None and bool(bare) and all(bare)
         if squeeze:
-            arrays = [
-                a if axis is None else np.expand_dims(a, axis) for a, axis in zip(arrays, axes, strict=True)
-            ]
+            arrays = [a if axis is None else np.expand_dims(a, axis) for a, axis in zip(arrays, axes)]
         length = sequence_length(library.inputs, arrays, library._step_time)
         return library._operation("step", arrays, length, out), squeeze
 
@@ -202,7 +200,7 @@ def collect_outputs(tensors: Sequence[Tensor], length: int, out: Any, inputs: Se
         raise InputError(f"out holds {len(given)} arrays, the model has {len(tensors)} outputs.")
     arrays = [
         output_array(tensor, shapes.shape(tensor.shape, length), array)
-        for tensor, array in zip(tensors, given, strict=True)
+        for tensor, array in zip(tensors, given)
     ]
     if out is not None:
         for index, array in enumerate(arrays):
@@ -216,4 +214,4 @@ def checked_inputs(tensors: Sequence[Tensor], values: Sequence[Any], name: str) 
     if len(values) != len(tensors):
         expected = ", ".join(f"{tensor.name} {tensor.dtype} {tensor.shape_text()}" for tensor in tensors)
         raise InputError(f"{name} takes {len(tensors)} inputs ({expected}), got {len(values)}.")
-    return [as_array(tensor, value) for tensor, value in zip(tensors, values, strict=True)]
+    return [as_array(tensor, value) for tensor, value in zip(tensors, values)]

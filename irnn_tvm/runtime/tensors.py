@@ -127,12 +127,12 @@ def as_array(tensor: Tensor, value: Any) -> npt.NDArray[Any]:
 def sequence_length(tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]], time: TimeRange) -> int:
     """T of a run call, after every input's shape has been checked; InputError names the input at fault."""
     length = time.minimum
-    for tensor, array in zip(tensors, arrays, strict=True):
+    for tensor, array in zip(tensors, arrays):
         axis = shapes.time_axis(tensor.shape)
         if axis is not None and array.ndim == len(tensor.shape):
             length = int(array.shape[axis])
             break
-    for tensor, array in zip(tensors, arrays, strict=True):
+    for tensor, array in zip(tensors, arrays):
         expected = shapes.shape(tensor.shape, length)
         if array.shape != expected:
             example = f" (here {expected})" if shapes.depends_on_length(tensor.shape) else ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 # Place in the layout: a file to copy, or its text.
-Files = dict[str, Path | str]
+Files = dict[str, Union[Path, str]]
 VERSION = "1.0.0"
 
 
