@@ -90,8 +90,8 @@ def _value(node: ast.expr, length: int) -> int:
         return a // b
     if isinstance(node, ast.UnaryOp):
         return -_value(node.operand, length)
-    if isinstance(node, ast.Constant):
-        return int(node.value)
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value
     return length
 
 
