@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import tempfile
-import weakref
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -26,6 +25,7 @@ from irnn_tvm.compiler.tuned import choose_for
 from irnn_tvm.errors import BuildError
 from irnn_tvm.runtime.export import copy_directory
 from irnn_tvm.runtime.library import Library, load
+from irnn_tvm.runtime.pickling import remove_with
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +124,7 @@ def build(
             copy_directory(folder, destination)
             return load(destination)
         library = load(folder)
-        weakref.finalize(library, shutil.rmtree, parent, ignore_errors=True)
+        remove_with(library, parent)
         return library
     except BaseException:
         shutil.rmtree(parent, ignore_errors=True)

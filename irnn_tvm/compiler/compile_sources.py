@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from irnn_tvm.compiler.toolchain import find_zig
 from irnn_tvm.errors import BuildError, LoadError, ToolNotFoundError
 from irnn_tvm.runtime.library import Library
+from irnn_tvm.runtime.pickling import remove_with
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
@@ -38,7 +38,7 @@ def compile_c_library(directory: str | Path, cc: Sequence[str] | str | None = No
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise
-    weakref.finalize(library, shutil.rmtree, out, ignore_errors=True)
+    remove_with(library, out)
     return library
 
 

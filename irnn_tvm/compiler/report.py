@@ -22,6 +22,7 @@ def interface_report(
         time = {"dynamic": True, "min": io.min_steps, "max": io.max_steps or None}
     return {
         "abi_version": 1,
+        "interface": f"{io.interface_hash:#x}",
         "name": io.name,
         **target.report_fields(),
         "files": files,

@@ -101,7 +101,10 @@ class EmulatedEngine:
 
     def _start(self, data: bytes, extra: Sequence[str]) -> bytes:
         if not os.access(self.runner, os.R_OK):
-            raise LoadError(f"{self.runner.name} cannot be read.")
+            raise LoadError(
+                f"{self.runner} cannot be read. A library that was built without out= lies in a temporary folder, "
+                "which is removed with the Library that build returned."
+            )
         with tempfile.TemporaryDirectory(prefix="irnn-run-") as folder:
             (Path(folder) / "in.bin").write_bytes(data)
             command = self.command(Path(folder), extra)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from irnn_tvm.runtime.export import copy_directory
 from irnn_tvm.runtime.fast_run import FastRun
 from irnn_tvm.runtime.fast_step import FastStep
 from irnn_tvm.runtime.native import NativeEngine, aligned, refusal
+from irnn_tvm.runtime.pickling import identity, reopen
 from irnn_tvm.runtime.protocol import Operation
 from irnn_tvm.runtime.streams import (
     Array,
@@ -56,6 +58,9 @@ class Library:
 
     inputs, outputs: descriptions with `quantize` and `dequantize`. emulated: True when QEMU runs it. where:
     who runs it, in words. Several threads may use one Library, and several streams of it at once.
+
+    Pickles hold the path: whoever takes one opens the library there again, so that process pools work. A copy of a
+    Library is the Library itself, which never changes.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Library:
     ) -> None:
         """`owner` is kept alive as long as the library, for example the temporary directory of it."""
         self.directory = Path(directory)
+        # Where pickles say that it is, also after the process has changed its directory.
+        self._place, self._emulate, self._temporary = os.path.abspath(directory), emulate, False
         self.report = dict(report)
         self._owner = owner
         self._check()
@@ -156,6 +163,15 @@ class Library:
         if layout is None:
             return copy_directory(self.directory, Path(directory))
         return layouts.write(layouts.Package(self.directory, self.report), layout, Path(directory))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopen, (self._place, self._emulate, identity(self.report), self._temporary)
+
+    def __copy__(self) -> Library:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Library:
+        return self
 
     def __repr__(self) -> str:
         return f"<Library {self.name} for {self.target}, {self.where}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,15 @@ _HERE = {"AMD64": "x86_64", "arm64": "aarch64", "armv7l": "arm", "armv8l": "arm"
 # another file under the same name, and gets a name of its own by a longer spelling of the path.
 _opened: dict[str, list[tuple[int, int]]] = {}
 _opened_lock = threading.Lock()
+
+
+def _forget_lock() -> None:
+    """In a child of fork, where the thread that held it does not exist."""
+    global _opened_lock
+    _opened_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_lock)
 
 
 def refusal(library: Path, cpu_flags: Sequence[str]) -> str | None:

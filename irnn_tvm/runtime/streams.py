@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from irnn_tvm.errors import InputError, LoadError
 from irnn_tvm.runtime import shapes
+from irnn_tvm.runtime.pickling import resume
 from irnn_tvm.runtime.protocol import Operation
 from irnn_tvm.runtime.tensors import Tensor, as_array, output_array, sequence_length
 
@@ -55,7 +56,11 @@ class Engine(Protocol):
 
 
 class Stream:
-    """One sequence in progress. Calls from several threads are carried out one after the other."""
+    """One sequence in progress. Calls from several threads are carried out one after the other.
+
+    A copy (copy.copy, copy.deepcopy) is a stream of the same library that goes on from here by itself. A pickle holds
+    the state and the library's path.
+    """
 
     def __init__(self, library: Library, memory: Memory) -> None:
         self._library = library
@@ -148,6 +153,20 @@ class Stream:
         if len(snapshot) != expected:
             raise InputError(f"A snapshot of {self._library.name} has {expected} bytes, got {len(snapshot)}.")
         self._execute([Operation("restore", inputs=[np.frombuffer(snapshot, np.uint8)])])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return resume, (self._library, self._state_or_none())
+
+    def __copy__(self) -> Stream:
+        return resume(self._library, self._state_or_none())
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Stream:
+        return self.__copy__()
+
+    def _state_or_none(self) -> bytes | None:
+        """A copy of the state, None where nothing has made one yet."""
+        with self._lock:
+            return self._memory.state.tobytes() if self._memory.initialized else None
 
     def _snapshot_bytes(self) -> int:
         size = self._library.report.get("snapshot_bytes")
