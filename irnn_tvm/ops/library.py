@@ -21,7 +21,9 @@ def irnn_op(fn: Callable[..., Any]) -> Any:
 
 def _known(hint: Any) -> Any:
     """The hint as every supported torch reads it: 2.6 knows the sequences of `typing` alone."""
-    return typing.Sequence[typing.get_args(hint)] if typing.get_origin(hint) is Sequence else hint
+    return (
+        typing.Sequence.__getitem__(*typing.get_args(hint)) if typing.get_origin(hint) is Sequence else hint
+    )
 
 
 def observable_op(fn: Callable[..., Any]) -> Any:
