@@ -8,6 +8,7 @@ symbolic.
 from __future__ import annotations
 
 import dis
+import linecache
 import math
 import sys
 import traceback
@@ -22,7 +23,10 @@ from torch.nn.utils import rnn as rnn_utils
 
 from irnn_tvm.errors import IrnnError, UnsupportedModuleError
 from irnn_tvm.quantization.evaluate import evaluate
+from irnn_tvm.quantization.in_place import OPERATORS, Memory, functional
 from irnn_tvm.quantization.inputs import CallLayout
+from irnn_tvm.quantization.layer_calls import is_leaf, user_hooks, user_hooks_alone
+from irnn_tvm.quantization.module_state import preserved
 
 PACKING = (
     rnn_utils.pack_padded_sequence,
@@ -87,32 +91,30 @@ def capture(
     """Traces `model` (in eval mode) on one example call.
 
     check(name, module) is called for every leaf and raises UnsupportedModuleError for one that has no integer
-    version. Raises UnsupportedModuleError, naming file, line and reason, for code that a graph cannot
-    express.
+    version. Whatever the forward pass leaves in the model is taken back. Raises UnsupportedModuleError, naming file,
+    line and reason, for code that a graph cannot express.
     """
     root = model
-    if is_leaf(model):
+    if is_leaf(model) and not user_hooks(model):
         root = nn.Module()
         root.add_module(type(model).__name__.lower(), model)
     tracer = _Tracer(layout, example, None if root is model else model, check)
-    keys = set(root.__dict__), set(root._buffers)
-    try:
-        graph = tracer.trace(root)
-    except IrnnError:
-        raise
-    except Exception as error:
-        place = _place(error, tracer.failed_in)
-        raise UnsupportedModuleError(
-            f"{type(model).__name__} cannot be captured: {error} [{place}]"
-        ) from error
-    finally:
-        # Tensor literals of the user's code are parked on the root while it is traced; take them off again.
-        for name in set(root.__dict__) - keys[0]:
-            del root.__dict__[name]
-        for name in set(root._buffers) - keys[1]:
-            del root._buffers[name]
-    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
-    modules = dict(root.named_modules())
+    with preserved(root), torch.inference_mode(False), torch.no_grad():
+        try:
+            graph = tracer.trace(root)
+        except IrnnError as error:
+            place = user_line(error)
+            if place is None or place in str(error):
+                raise
+            raise type(error)(f"{error} [{place}]") from error
+        except Exception as error:
+            where = f"module {tracer.failed_in!r}, " if tracer.failed_in else ""
+            place = user_line(error) or "no source line"
+            raise UnsupportedModuleError(
+                f"{type(model).__name__} cannot be captured: {error} [{where}{place}]"
+            ) from error
+        graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+        modules = dict(root.named_modules())
     constants = {n.target: n.meta["value"] for n in graph.nodes if n.op == "get_attr"}
     output = next(n for n in graph.nodes if n.op == "output").args[0]
     carries = _carries(model, layout)
@@ -131,20 +133,29 @@ def _carries(model: nn.Module, layout: CallLayout) -> dict[str, int]:
     return dict(carries)
 
 
-def is_leaf(module: nn.Module) -> bool:
-    """True for layers of torch.nn and irnn_tvm.nn, also subclassed, as long as their forward is not
-    overridden.
-    """
-    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
-        return False
-    owner = next(c for c in type(module).__mro__ if "forward" in c.__dict__)
-    return owner.__module__.startswith(("torch.nn.", "torch.ao.nn", "irnn_tvm.nn")) and owner is not nn.Module
-
-
 class _Proxy(fx.Proxy):
     """A proxy that answers with its example's value wherever that cannot differ between batches."""
 
+    tracer: _Tracer
     __getitem__: Callable[..., Any]  # fx.Proxy gets its operators at run time
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        part = self[key]
+        if not isinstance(self.node.meta["value"], Tensor) or not self.tracer.memory.is_view(part.node):
+            raise UnsupportedModuleError(
+                "an assignment to elements that a mask or a tensor of indices names has no integer version; use "
+                "integers and slices, or irnn_tvm.nn.lengths_to_mask"
+            )
+        part.copy_(value) if isinstance(value, Tensor | fx.Proxy) else part.fill_(value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("tracer", "node") or name.startswith("__"):
+            object.__setattr__(self, name, value)
+        elif name not in ("requires_grad", "grad"):
+            raise UnsupportedModuleError(
+                f"an assignment to the attribute {name!r} of a tensor cannot be followed; use an operation that "
+                "returns one"
+            )
 
     def __getattr__(self, name: str) -> Any:
         value = self.node.meta["value"]
@@ -179,6 +190,21 @@ class _Proxy(fx.Proxy):
         )
 
 
+def _in_place(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """`a += b`: writes into a tensor, so that its other names see it; makes a new number of a number."""
+
+    def method(self: _Proxy, other: Any) -> Any:
+        tensor = isinstance(self.node.meta["value"], Tensor)
+        kind = operation if tensor else OPERATORS[operation]
+        return self.tracer.create_proxy("call_function", kind, (self, other), {})
+
+    return method
+
+
+for _operation in OPERATORS:
+    setattr(_Proxy, f"__{_operation.__name__}__", _in_place(_operation))
+
+
 class _Tracer(fx.Tracer):
     def __init__(
         self,
@@ -196,6 +222,7 @@ class _Tracer(fx.Tracer):
         self.check = check
         self.evaluating = False
         self.failed_in: str | None = None
+        self.memory = Memory(self.create_node, lambda name: self.root.get_submodule(name))
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m)
@@ -214,9 +241,8 @@ class _Tracer(fx.Tracer):
 
         def call(root: nn.Module, *leaves: Any) -> Any:
             args, kwargs = self.layout.fill(leaves)
-            if self.leaf is not None:
-                return self.leaf(*args, **kwargs)
-            return root_fn(root, *args, **kwargs)
+            # A call and not root_fn, so that hooks of the model itself take part.
+            return (self.leaf or root)(*args, **kwargs)
 
         return call, [self.root, *proxies]
 
@@ -224,10 +250,26 @@ class _Tracer(fx.Tracer):
         if self.evaluating:
             return forward(*args, **kwargs)
         try:
+            if is_leaf(m) and user_hooks(m):
+                return self._call_hooked(m, forward, args, kwargs)
             return super().call_module(m, forward, args, kwargs)
         except Exception:
             self.failed_in = self.failed_in or self.path_of_module(m)
             raise
+
+    def _call_hooked(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """A layer with hooks: torch's own code calls them, around the layer's node in the place of its forward."""
+        path = self.path_of_module(m)
+
+        def node_of_layer(*args: Any, **kwargs: Any) -> Any:
+            return self.create_proxy("call_module", path, args, kwargs)
+
+        with user_hooks_alone(m):
+            vars(m)["forward"] = node_of_layer
+            try:
+                return super().call_module(m, forward, args, kwargs)
+            finally:
+                del vars(m)["forward"]
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if self.evaluating:
@@ -237,22 +279,29 @@ class _Tracer(fx.Tracer):
     def create_node(
         self, kind: str, target: Any, args: Any, kwargs: Any, name: str | None = None, type_expr: Any = None
     ) -> fx.Node:
-        if kind == "call_module":
-            self.check(target, self.root.get_submodule(target))
+        args, kwargs = fx.map_arg((args, kwargs), self.memory.current)
+        module = self.root.get_submodule(target) if kind == "call_module" else None
+        if module is not None:
+            self.check(target, module)
         if kind == "call_function" and target in PACKING:
             raise UnsupportedModuleError(
                 f"{target.__name__} in {self.scope.module_path or 'the model'}: PackedSequence is not "
                 "supported; run "
                 "padded tensors of one length per call (equal-length batches, or batch 1)"
             )
-        node = super().create_node(kind, target, args, kwargs, name, type_expr)
+        call = functional(kind, target, args, kwargs, module)
+        node = super().create_node(call.kind, call.target, call.args, call.kwargs, name, type_expr)
         node.meta["scope"] = self.scope.module_path
+        node.meta["place"] = _line_of(sys._getframe(1))
         if kind not in ("placeholder", "output"):
             before, self.evaluating = self.evaluating, True
             try:
                 node.meta["value"] = self._evaluate(node)
             finally:
                 self.evaluating = before
+            self.memory.register(node)
+        if call.written is not None:
+            self.memory.write(call.written, node)
         return node
 
     def _evaluate(self, node: fx.Node) -> Any:
@@ -263,7 +312,14 @@ class _Tracer(fx.Tracer):
             return value.detach() if isinstance(value, Tensor) else value
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         module = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
-        return evaluate(node, args, kwargs, module)
+        read = [n.meta["value"] for n in node.all_input_nodes if isinstance(n.meta["value"], Tensor)]
+        versions = [t._version for t in read]
+        value = evaluate(node, args, kwargs, module)
+        if [t._version for t in read] != versions:
+            raise UnsupportedModuleError(
+                f"{node.target} writes into a tensor that it reads, which cannot be followed"
+            )
+        return value
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         raise TypeError(
@@ -301,14 +357,23 @@ def _only_raises(frame: Any, taken: bool) -> bool:
     return False
 
 
-def _place(error: BaseException, module: str | None) -> str:
-    """The innermost line of the user's own code, and the module it belongs to."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((HERE, TORCH, "<"))
-    ]
-    where = (
-        f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line}"
-        if frames
-        else "no source line"
-    )
-    return f"module {module!r}, {where}" if module else where
+def user_line(error: BaseException) -> str | None:
+    """The innermost line of the user's own code that an error passed through on its way here, "model.py:12: y = x"."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    if not frames:
+        return None
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line}"
+
+
+def _line_of(frame: Any) -> str | None:
+    """The same of the code that runs now; None where a layer of torch calls another (nn.Sequential)."""
+    while frame is not None and frame.f_code is not capture.__code__:
+        if _is_users(frame.f_code.co_filename):
+            name, number = frame.f_code.co_filename, frame.f_lineno
+            return f"{Path(name).name}:{number}: {linecache.getline(name, number).strip()}"
+        frame = frame.f_back
+    return None
+
+
+def _is_users(filename: str) -> bool:
+    return not filename.startswith((HERE, TORCH, "<"))

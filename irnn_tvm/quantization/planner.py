@@ -10,7 +10,6 @@ from irnn_tvm.errors import UnsupportedModuleError
 from irnn_tvm.quantization import fold
 from irnn_tvm.quantization.capture import Captured
 from irnn_tvm.quantization.config import QuantConfig
-from irnn_tvm.quantization.evaluate import writes_in_place
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.constant import ConstantOp, FoldedOp
 from irnn_tvm.quantization.rules.folded_norm import FoldedNormOp
@@ -140,7 +139,6 @@ class Planner:
             return FoldedOp(self, node)
         if is_plain(node.meta["value"]) and all(_sized(v) for v in operands):
             return SizeOp(self, node)
-        self._check_in_place(node, module)
         kind: type[Op] | None
         if module is not None:
             kind = Registry.for_module(module)
@@ -157,17 +155,6 @@ class Planner:
                 f"and methods: {Registry.supported_functions()}"
             )
         return kind(self, node)
-
-    def _check_in_place(self, node: fx.Node, module: nn.Module | None) -> None:
-        if not writes_in_place(node, module) or not node.all_input_nodes:
-            return
-        order = {n: i for i, n in enumerate(self.captured.graph.nodes)}
-        if any(order[user] > order[node] for user in node.all_input_nodes[0].users):
-            raise UnsupportedModuleError(
-                f"{self.describe(node)} ({node.name}) overwrites a tensor that is read again later; use the "
-                "version "
-                "that returns a new tensor"
-            )
 
 
 def check_leaf(name: str, module: nn.Module) -> None:

@@ -1,0 +1,200 @@
+"""What a forward pass leaves in the user's model: it is taken back, and a state that lives there is found."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+CONTAINERS = (dict, list, set, deque, bytearray)
+DEEP = 6  # containers in containers
+OPAQUE = (ModuleType, FunctionType, type)
+
+
+@dataclass
+class _Kept:
+    """One object that can change: its name for people, a copy of its content, and which of its parts are compared."""
+
+    name: str
+    thing: Any
+    content: Any
+
+
+class Snapshot:
+    """Attributes, parameters, buffers and containers of a model as they are when it is made."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.kept: list[_Kept] = []
+        self._seen: set[int] = set()
+        for name, module in model.named_modules():
+            self._keep_object(name, module)
+
+    def _keep_object(self, name: str, thing: Any) -> None:
+        if id(thing) in self._seen:
+            return
+        self._seen.add(id(thing))
+        attributes = vars(thing)
+        self.kept.append(_Kept(name, thing, dict(attributes)))
+        for key, value in attributes.items():
+            tables = isinstance(thing, nn.Module) and key in ("_parameters", "_buffers", "_modules")
+            self._keep(name if tables else _join(name, key), value, DEEP)
+
+    def _keep(self, name: str, value: Any, depth: int) -> None:
+        if id(value) in self._seen or depth == 0 or isinstance(value, (*OPAQUE, nn.Module)):
+            return
+        if isinstance(value, Tensor):
+            self._seen.add(id(value))
+            with torch.no_grad():
+                self.kept.append(_Kept(name, value, value.detach().clone()))
+        elif isinstance(value, np.ndarray):
+            self._seen.add(id(value))
+            self.kept.append(_Kept(name, value, value.copy()))
+        elif isinstance(value, CONTAINERS):
+            self._seen.add(id(value))
+            self.kept.append(_Kept(name, value, copy.copy(value)))
+            items: Any = value.items() if isinstance(value, dict) else enumerate(value)
+            if not isinstance(value, bytearray):
+                for key, element in items:
+                    self._keep(_join(name, key), element, depth - 1)
+        elif isinstance(value, tuple):
+            for key, element in enumerate(value):
+                self._keep(_join(name, key), element, depth - 1)
+        elif hasattr(value, "__dict__") and not type(value).__module__.startswith(("torch", "builtins")):
+            self._keep_object(name, value)
+
+    def changed(self) -> list[str]:
+        """Names of what is not as it was: "cell.h", "cell.cache['key']" and so on, each once."""
+        found: list[str] = []
+        for kept in self.kept:
+            if isinstance(kept.content, Tensor | np.ndarray):
+                if not _equal(kept.thing, kept.content):
+                    found.append(kept.name)
+            elif isinstance(kept.thing, CONTAINERS):
+                if not _same_elements(kept.thing, kept.content):
+                    found.append(kept.name)
+            else:
+                now, before = vars(kept.thing), kept.content
+                names = [k for k in {**before, **now} if now.get(k, self) is not before.get(k, self)]
+                found += [_join(kept.name, k) for k in names if not _equal_values(now.get(k), before.get(k))]
+        return list(dict.fromkeys(found))
+
+    def restore(self) -> None:
+        """Makes everything as it was; parts that did not change are not touched."""
+        for kept in self.kept:
+            if isinstance(kept.content, Tensor):
+                if not _equal(kept.thing, kept.content):
+                    with torch.no_grad():
+                        kept.thing.data.copy_(kept.content)
+            elif isinstance(kept.content, np.ndarray):
+                kept.thing[...] = kept.content
+            elif isinstance(kept.thing, CONTAINERS):
+                if not _same_elements(kept.thing, kept.content):
+                    kept.thing.clear()
+                    thing: Any = kept.thing
+                    (thing.update if isinstance(thing, dict | set) else thing.extend)(kept.content)
+            else:
+                attributes = vars(kept.thing)
+                for key in [k for k in attributes if k not in kept.content]:
+                    del attributes[key]
+                attributes.update(kept.content)
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[Snapshot]:
+    """Takes back what happens to the model inside, however it ends."""
+    snapshot = Snapshot(model)
+    try:
+        yield snapshot
+    finally:
+        snapshot.restore()
+
+
+def read_before_written(model: nn.Module, names: list[str], run: Any) -> list[str]:
+    """Those attributes of modules among `names` that run() reads before it assigns them: what an earlier call left.
+
+    Everything else among `names` (a container, an object, a tensor that is written in place) counts as read, because
+    nothing can be written into it without.
+    """
+    owners: dict[nn.Module, dict[str, str]] = {}
+    modules = dict(model.named_modules())
+    read = []
+    for name in names:
+        path, _, attribute = name.rpartition(".")
+        module = modules.get(path)
+        if module is None or isinstance(getattr(module, attribute, None), (*CONTAINERS, nn.Module)):
+            read.append(name)
+        else:
+            owners.setdefault(module, {})[attribute] = name
+    first: dict[str, str] = {}
+    classes = {module: type(module) for module in owners}
+    try:
+        for module, attributes in owners.items():
+            module.__class__ = _recording(type(module), attributes, first)
+        run()
+    finally:
+        for module, kind in classes.items():
+            module.__class__ = kind
+    return [name for name in names if name in read or first.get(name, "read") == "read"]
+
+
+def _recording(kind: Any, attributes: dict[str, str], first: dict[str, str]) -> type:
+    """A subclass that notes how each attribute is used first."""
+
+    def __getattribute__(self: Any, name: str) -> Any:
+        if name in attributes:
+            first.setdefault(attributes[name], "read")
+        return kind.__getattribute__(self, name)
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        if name in attributes:
+            first.setdefault(attributes[name], "write")
+        kind.__setattr__(self, name, value)
+
+    methods = {"__getattribute__": __getattribute__, "__setattr__": __setattr__}
+    return type(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})
+
+
+def _join(name: str, key: Any) -> str:
+    if isinstance(key, str) and key.isidentifier():
+        return f"{name}.{key}" if name else key
+    return f"{name}[{key!r}]"
+
+
+def _same_elements(now: Any, before: Any) -> bool:
+    if len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return list(now) == list(before) and all(now[k] is before[k] for k in now)
+    if isinstance(now, set | bytearray):
+        return bool(now == before)
+    return all(a is b for a, b in zip(now, before, strict=True))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return a.shape == b.shape and a.tobytes() == b.tobytes()
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    a, b = a.detach(), b.detach()
+    return bool(torch.equal(a, b)) or bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def _equal_values(a: Any, b: Any) -> bool:
+    """Whether two attributes that are not one object mean the same, as far as that can be told."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Tensor | np.ndarray):
+        return _equal(a, b)
+    if isinstance(a, bool | int | float | str | bytes | type(None) | torch.dtype | torch.device | torch.Size):
+        return bool(a == b)
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(_equal_values(x, y) for x, y in zip(a, b, strict=True))
+    return False
