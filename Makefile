@@ -26,7 +26,7 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt .ci/setup
+$(STAMP): pyproject.toml packages/runtime/pyproject.toml constraints.txt .ci/setup
 	@.ci/setup
 	@touch $@
 

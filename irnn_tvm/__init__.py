@@ -107,12 +107,20 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Imports the stage that defines a public name, the first time that somebody asks for it."""
-    if name in _MODULES:
-        return import_module(f"irnn_tvm.{name}")
-    home = _HOME.get(name)
+    home = f"irnn_tvm.{name}" if name in _MODULES else _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    try:
+        stage = import_module(home)
+    except ModuleNotFoundError as error:
+        # Of irnn-tvm-runtime alone, the package has the runtime and nothing else.
+        if error.name is None or not f"{home}.".startswith(f"{error.name}."):
+            raise
+        message = f"irnn_tvm.{name} is not in irnn-tvm-runtime: install irnn-tvm"
+        raise ModuleNotFoundError(message, name=error.name) from None
+    if name in _MODULES:
+        return stage
+    value = getattr(stage, name)
     globals()[name] = value
     return value
 
