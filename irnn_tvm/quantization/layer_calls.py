@@ -17,7 +17,8 @@ HARMLESS = frozenset(
     ("__init__", "__doc__", "__module__", "__annotations__", "__constants__", "__dict__", "__weakref__", "__slots__",
      "__orig_bases__", "__parameters__", "__firstlineno__", "__static_attributes__", "__annotate__",
      "__annotate_func__", "__annotations_cache__", "__repr__", "__str__", "__hash__", "__eq__", "__reduce__",
-     "__reduce_ex__", "__jit_unused_properties__", "__getstate__", "__setstate__", "__deepcopy__", "__copy__", "__len__", "__dir__",
+     "__reduce_ex__",
+     "__jit_unused_properties__", "__getstate__", "__setstate__", "__deepcopy__", "__copy__", "__len__", "__dir__",
      "__abstractmethods__", "_abc_impl", "extra_repr", "reset_parameters", "_reset_parameters", "_init_weights",
      "from_pretrained", "_version", "flatten_parameters")
 )  # fmt: skip
