@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from irnn_tvm.errors import CalibrationError, UnsupportedModuleError
-from irnn_tvm.quantization.evaluate import evaluate
+from irnn_tvm.quantization.evaluate import run_graph
 from irnn_tvm.quantization.inputs import Batch
 from irnn_tvm.quantization.planner import Planner
 from irnn_tvm.quantization.slots import Slot
@@ -64,25 +64,7 @@ def run_float(planner: Planner, batch: Batch, see: Callable[..., None]) -> dict[
     """Runs the captured graph on one batch; see(node, args, kwargs, value, batch) is called for every node.
     Returns all values.
     """
-    captured = planner.captured
-    leaves = iter(batch.tensors)
-    values: dict[fx.Node, Any] = {}
-    with torch.no_grad():
-        for node in captured.graph.nodes:
-            if node.op == "output":
-                continue
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
-            if node.op == "placeholder":
-                args, kwargs = (), {}
-                value: Any = next(leaves)
-            elif node.op == "get_attr":
-                value = captured.constants[node.target]
-            else:
-                module = captured.modules[str(node.target)] if node.op == "call_module" else None
-                value = evaluate(node, args, kwargs, module)
-            values[node] = value
-            see(node, args, kwargs, value, batch)
-    return values
+    return run_graph(planner.captured, batch.tensors, see=lambda node, *seen: see(node, *seen, batch))
 
 
 def element(value: Any, path: tuple[int, ...]) -> Tensor:

@@ -12,7 +12,7 @@ import linecache
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import rnn as rnn_utils
 
 from irnn_tvm.errors import IrnnError, UnsupportedModuleError
-from irnn_tvm.quantization.evaluate import evaluate
+from irnn_tvm.quantization.evaluate import evaluate, run_layer, same
 from irnn_tvm.quantization.in_place import OPERATORS, Memory, functional
 from irnn_tvm.quantization.inputs import CallLayout
+from irnn_tvm.quantization.kept_state import KeptState, find_kept
 from irnn_tvm.quantization.layer_calls import is_leaf, user_hooks, user_hooks_alone
 from irnn_tvm.quantization.module_state import preserved
 
@@ -73,7 +74,8 @@ TORCH = str(Path(torch.__file__).parent)
 class Captured:
     """graph: placeholders are the layout's tensors in order. modules and constants by name; `output` is the
     nested structure of the model's result with fx nodes in place of tensors. carries: what `model.carries` says, the
-    name of an input state -> which output is its next value.
+    name of an input state -> which output is its next value. kept: attributes of the model that hold the state of a
+    recurrent layer from call to call, and the layer's node.
     """
 
     graph: fx.Graph
@@ -83,22 +85,29 @@ class Captured:
     output: Any
     model_name: str
     carries: dict[str, int]
+    kept: dict[str, KeptState]
 
 
 def capture(
-    model: nn.Module, layout: CallLayout, example: tuple[Tensor, ...], check: Callable[..., None]
+    model: nn.Module,
+    layout: CallLayout,
+    example: tuple[Tensor, ...],
+    check: Callable[..., None],
+    states: Sequence[str] = (),
 ) -> Captured:
     """Traces `model` (in eval mode) on one example call.
 
     check(name, module) is called for every leaf and raises UnsupportedModuleError for one that has no integer
-    version. Whatever the forward pass leaves in the model is taken back. Raises UnsupportedModuleError, naming file,
-    line and reason, for code that a graph cannot express.
+    version. states: names of attributes in which the model keeps tensors from call to call. Whatever the forward pass
+    leaves in the model is taken back. Raises UnsupportedModuleError, naming file, line and reason, for code that a
+    graph cannot express.
     """
     root = model
     if is_leaf(model) and not user_hooks(model):
         root = nn.Module()
         root.add_module(type(model).__name__.lower(), model)
     tracer = _Tracer(layout, example, None if root is model else model, check)
+    tracer.memory.allowed.update(states)
     with preserved(root), torch.inference_mode(False), torch.no_grad():
         try:
             graph = tracer.trace(root)
@@ -113,12 +122,13 @@ def capture(
             raise UnsupportedModuleError(
                 f"{type(model).__name__} cannot be captured: {error} [{where}{place}]"
             ) from error
-        graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
         modules = dict(root.named_modules())
+        kept = find_kept(graph, modules, {name: tracer.left_in(name) for name in states})
+        graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     constants = {n.target: n.meta["value"] for n in graph.nodes if n.op == "get_attr"}
     output = next(n for n in graph.nodes if n.op == "output").args[0]
     carries = _carries(model, layout)
-    return Captured(graph, modules, constants, layout, output, type(model).__name__, carries)
+    return Captured(graph, modules, constants, layout, output, type(model).__name__, carries, kept)
 
 
 def _carries(model: nn.Module, layout: CallLayout) -> dict[str, int]:
@@ -224,6 +234,14 @@ class _Tracer(fx.Tracer):
         self.failed_in: str | None = None
         self.memory = Memory(self.create_node, lambda name: self.root.get_submodule(name))
 
+    def left_in(self, name: str) -> Any:
+        """What the forward pass leaves in an attribute of the model, with nodes for tensors."""
+        path, _, attribute = name.rpartition(".")
+        if name in self.memory.written:
+            return self.memory.current(self.memory.written[name])
+        value = getattr(self.root.get_submodule(path), attribute, None)
+        return _nodes(value, self.memory.current)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m)
 
@@ -251,6 +269,7 @@ class _Tracer(fx.Tracer):
             return forward(*args, **kwargs)
         try:
             if is_leaf(m) and user_hooks(m):
+                self.check(self.path_of_module(m), m)
                 return self._call_hooked(m, forward, args, kwargs)
             return super().call_module(m, forward, args, kwargs)
         except Exception:
@@ -264,12 +283,32 @@ class _Tracer(fx.Tracer):
         def node_of_layer(*args: Any, **kwargs: Any) -> Any:
             return self.create_proxy("call_module", path, args, kwargs)
 
+        stack = self.module_stack.copy()
         with user_hooks_alone(m):
             vars(m)["forward"] = node_of_layer
             try:
                 return super().call_module(m, forward, args, kwargs)
+            except IrnnError:
+                raise
+            except Exception as error:
+                failed = error
             finally:
                 del vars(m)["forward"]
+        self.module_stack = stack
+        if not self._hooks_only_watch(m, forward, args, kwargs):
+            raise UnsupportedModuleError(
+                f"a hook of layer {path!r} changes what it computes, and cannot be captured: {failed}"
+            ) from failed
+        return super().call_module(m, forward, args, kwargs)
+
+    def _hooks_only_watch(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> bool:
+        """Whether the hooks of a layer leave what it computes for the example as it is."""
+        values = [fx.node.map_aggregate((args, kwargs), lambda v: _copied(v)) for _ in range(2)]
+        before, self.evaluating = self.evaluating, True
+        try:
+            return same(run_layer(m, *values[0]), forward(*values[1][0], **values[1][1]))
+        finally:
+            self.evaluating = before
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if self.evaluating:
@@ -355,6 +394,19 @@ def _only_raises(frame: Any, taken: bool) -> bool:
         if "JUMP" in instruction.opname or instruction.opname.startswith("RETURN"):
             return False
     return False
+
+
+def _copied(value: Any) -> Any:
+    value = value.node.meta["value"] if isinstance(value, fx.Proxy) else value
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _nodes(value: Any, current: Callable[[fx.Node], fx.Node]) -> Any:
+    if isinstance(value, fx.Proxy):
+        return current(value.node)
+    if isinstance(value, tuple | list):
+        return tuple(_nodes(v, current) for v in value)
+    return value
 
 
 def user_line(error: BaseException) -> str | None:

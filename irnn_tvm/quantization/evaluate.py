@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+
+from irnn_tvm.quantization.kept_state import with_state
+
+if TYPE_CHECKING:
+    from irnn_tvm.quantization.capture import Captured
 
 # Hooks that set a weight before every forward.
 WEIGHT_HOOKS = (BasePruningMethod, SpectralNorm, WeightNorm)
@@ -27,9 +34,56 @@ def evaluate(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], modul
     return function(*args, **kwargs)
 
 
+def run_graph(
+    captured: Captured,
+    tensors: tuple[Tensor, ...],
+    start: Mapping[fx.Node, Mapping[int, Tensor]] | None = None,
+    see: Callable[..., None] | None = None,
+) -> dict[fx.Node, Any]:
+    """The value of every node of a captured graph for one call's tensors.
+
+    start: states by number, from which calls of recurrent layers start instead. see(node, args, kwargs, value) is
+    called for every node.
+    """
+    leaves = iter(tensors)
+    values: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for node in captured.graph.nodes:
+            if node.op == "output":
+                continue
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
+            if node.op == "placeholder":
+                args, kwargs = (), {}
+                value: Any = next(leaves)
+            elif node.op == "get_attr":
+                value = captured.constants[node.target]
+            else:
+                if start is not None and node in start:
+                    args, kwargs = with_state(args, kwargs, start[node])
+                module = captured.modules[str(node.target)] if node.op == "call_module" else None
+                value = evaluate(node, args, kwargs, module)
+            values[node] = value
+            if see is not None:
+                see(node, args, kwargs, value)
+    return values
+
+
 def run_layer(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A layer's own forward. Hooks of the user are nodes of the graph; those that make its weights run here."""
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, WEIGHT_HOOKS):
             hook(module, args)
     return type(module).forward(module, *args, **kwargs)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two results hold the same tensors, bit for bit (NaN equals NaN)."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return bool(torch.equal(a, b)) or bool(((a == b) | ((a != a) & (b != b))).all())
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return isinstance(a, Tensor) == isinstance(b, Tensor)

@@ -157,6 +157,8 @@ class Memory:
     def __init__(self, make: Make, layer: Callable[[str], nn.Module]) -> None:
         self._make = make
         self._layer = layer
+        self.allowed: set[str] = set()  # buffers that hold a state of the model, which may be written
+        self.written: dict[str, fx.Node] = {}  # those that were
         self._tensors: dict[fx.Node, fx.Node] = {}  # newer value -> the tensor whose value it is
         self._views: dict[
             fx.Node, tuple[fx.Node, fx.Node]
@@ -206,7 +208,9 @@ class Memory:
             )
         tensor = self._tensors.get(written, written)
         root = self._root(tensor)
-        if root.op == "get_attr":
+        if root.op == "get_attr" and root.target in self.allowed:
+            self.written[str(root.target)] = root
+        elif root.op == "get_attr":
             raise UnsupportedModuleError(
                 f"the forward pass writes into {root.target!r}: a model that changes its own parameters or buffers has "
                 "no integer version; pass a state as an input and return its next value"

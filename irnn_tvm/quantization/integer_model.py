@@ -40,7 +40,9 @@ class IntegerModel(nn.Module):
 
     graph_module: the torch.fx.GraphModule, whose forward has one named argument per input.
     input_specs, output_specs: one TensorSpec per tensor, in order (nested structures are flattened).
-    report: one ReportRow per quantized tensor. calibration_example: integer inputs, for torch.export.
+    stream_states: attributes of the float model that held the state of a recurrent layer from call to call; a stream
+    of the library holds it. report: one ReportRow per quantized tensor. calibration_example: integer inputs, for
+    torch.export.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class IntegerModel(nn.Module):
         self.calibration_example = calibration_example
         self.name = name
         self.report: list[ReportRow] = []
+        self.stream_states: tuple[str, ...] = ()
 
     def forward(self, *inputs: Any) -> Any:
         """Integer tensors in, in the order of input_specs (states may be grouped as in the float model: (x,
@@ -135,6 +138,9 @@ class IntegerModel(nn.Module):
     def print_report(self) -> None:
         """Prints the report as a table."""
         print_rows(self.name, self.report)
+        if self.stream_states:
+            names = ", ".join(map(repr, self.stream_states))
+            print(f"The model keeps {names} from call to call: it is the state of the library's stream.")
 
 
 def check_values(spec: TensorSpec, tensor: Tensor) -> None:

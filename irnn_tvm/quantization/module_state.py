@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -16,16 +16,19 @@ from torch import Tensor, nn
 
 CONTAINERS = (dict, list, set, deque, bytearray)
 DEEP = 6  # containers in containers
+TABLES = ("_parameters", "_buffers", "_modules")
 OPAQUE = (ModuleType, FunctionType, type)
 
 
 @dataclass
 class _Kept:
-    """One object that can change: its name for people, a copy of its content, and which of its parts are compared."""
+    """One object that can change: its name for people, and a copy of its content. table: of a module's buffers and
+    such, whose entries are the module's attributes."""
 
     name: str
     thing: Any
     content: Any
+    table: bool = False
 
 
 class Snapshot:
@@ -44,10 +47,10 @@ class Snapshot:
         attributes = vars(thing)
         self.kept.append(_Kept(name, thing, dict(attributes)))
         for key, value in attributes.items():
-            tables = isinstance(thing, nn.Module) and key in ("_parameters", "_buffers", "_modules")
-            self._keep(name if tables else _join(name, key), value, DEEP)
+            table = isinstance(thing, nn.Module) and key in TABLES
+            self._keep(name if table else _join(name, key), value, DEEP, table)
 
-    def _keep(self, name: str, value: Any, depth: int) -> None:
+    def _keep(self, name: str, value: Any, depth: int, table: bool = False) -> None:
         if id(value) in self._seen or depth == 0 or isinstance(value, (*OPAQUE, nn.Module)):
             return
         if isinstance(value, Tensor):
@@ -59,7 +62,7 @@ class Snapshot:
             self.kept.append(_Kept(name, value, value.copy()))
         elif isinstance(value, CONTAINERS):
             self._seen.add(id(value))
-            self.kept.append(_Kept(name, value, copy.copy(value)))
+            self.kept.append(_Kept(name, value, copy.copy(value), table))
             items: Any = value.items() if isinstance(value, dict) else enumerate(value)
             if not isinstance(value, bytearray):
                 for key, element in items:
@@ -78,13 +81,18 @@ class Snapshot:
                 if not _equal(kept.thing, kept.content):
                     found.append(kept.name)
             elif isinstance(kept.thing, CONTAINERS):
-                if not _same_elements(kept.thing, kept.content):
+                if kept.table:
+                    found += self._entries(kept)
+                elif not _same_elements(kept.thing, kept.content):
                     found.append(kept.name)
             else:
-                now, before = vars(kept.thing), kept.content
-                names = [k for k in {**before, **now} if now.get(k, self) is not before.get(k, self)]
-                found += [_join(kept.name, k) for k in names if not _equal_values(now.get(k), before.get(k))]
+                found += self._entries(_Kept(kept.name, vars(kept.thing), kept.content))
         return list(dict.fromkeys(found))
+
+    def _entries(self, kept: _Kept) -> list[str]:
+        now, before = kept.thing, kept.content
+        names = [k for k in {**before, **now} if now.get(k, self) is not before.get(k, self)]
+        return [_join(kept.name, k) for k in names if not _equal_values(now.get(k), before.get(k))]
 
     def restore(self) -> None:
         """Makes everything as it was; parts that did not change are not touched."""
@@ -117,22 +125,20 @@ def preserved(model: nn.Module) -> Iterator[Snapshot]:
         snapshot.restore()
 
 
-def read_before_written(model: nn.Module, names: list[str], run: Any) -> list[str]:
+def read_before_written(model: nn.Module, names: list[str], run: Callable[[], object]) -> list[str]:
     """Those attributes of modules among `names` that run() reads before it assigns them: what an earlier call left.
 
-    Everything else among `names` (a container, an object, a tensor that is written in place) counts as read, because
-    nothing can be written into it without.
+    To write into a container or a tensor is to read the attribute that holds it. Parts of other objects count as read.
     """
     owners: dict[nn.Module, dict[str, str]] = {}
     modules = dict(model.named_modules())
     read = []
     for name in names:
-        path, _, attribute = name.rpartition(".")
-        module = modules.get(path)
-        if module is None or isinstance(getattr(module, attribute, None), (*CONTAINERS, nn.Module)):
-            read.append(name)
+        path, _, attribute = name.partition("[")[0].rpartition(".")
+        if path in modules:
+            owners.setdefault(modules[path], {})[attribute] = name
         else:
-            owners.setdefault(module, {})[attribute] = name
+            read.append(name)
     first: dict[str, str] = {}
     classes = {module: type(module) for module in owners}
     try:
@@ -142,7 +148,7 @@ def read_before_written(model: nn.Module, names: list[str], run: Any) -> list[st
     finally:
         for module, kind in classes.items():
             module.__class__ = kind
-    return [name for name in names if name in read or first.get(name, "read") == "read"]
+    return [name for name in names if name in read or first.get(name) == "read"]
 
 
 def _recording(kind: Any, attributes: dict[str, str], first: dict[str, str]) -> type:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from irnn_tvm.errors import CalibrationError, InputError, IrnnError, QuantizationError, UnsupportedModuleError
+from irnn_tvm.errors import CalibrationError, QuantizationError, UnsupportedModuleError
+from irnn_tvm.quantization.agreement import capture_checked
 from irnn_tvm.quantization.calibrate import calibrate, refine
-from irnn_tvm.quantization.capture import capture
 from irnn_tvm.quantization.config import QuantConfig
 from irnn_tvm.quantization.emitter import Emitter
-from irnn_tvm.quantization.inputs import Batch, CallLayout, flatten_tensors, read_calibration
+from irnn_tvm.quantization.inputs import Batch, flatten_tensors, read_calibration
 from irnn_tvm.quantization.integer_model import IntegerModel, TensorSpec
 from irnn_tvm.quantization.measure import measure
 from irnn_tvm.quantization.planner import Planner, check_leaf, slots_of
@@ -43,8 +43,7 @@ def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig |
     with evaluation_mode(model), torch.no_grad():
         layout, batches = read_calibration(model, calibration)
         _check_weights(model)
-        _try_model(model, layout, batches)
-        captured = capture(model, layout, batches[0].tensors, check_leaf)
+        captured = capture_checked(model, layout, batches, check_leaf)
         planner = Planner(captured, config)
         calibrate(planner, batches)
         refine(planner, batches)
@@ -73,24 +72,6 @@ def _check_weights(model: nn.Module) -> None:
             raise CalibrationError(f"weight {name!r} of the model holds NaN or infinity")
 
 
-def _try_model(model: nn.Module, layout: CallLayout, batches: list[Batch]) -> None:
-    """Runs the float model itself on every batch, so that its own complaints are told apart from ours."""
-    for batch in batches:
-        args, kwargs = layout.fill(batch.tensors)
-        try:
-            model(*args, **kwargs)
-        except IrnnError:
-            raise
-        except Exception as error:
-            shapes = ", ".join(
-                f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in zip(layout.names, batch.tensors, strict=True)
-            )
-            raise InputError(
-                f"the float model itself fails on calibration batch {batch.index} ({shapes}): "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
-
 def emit_graph(planner: Planner) -> Emitter:
     """The integer graph of a planned model whose ranges are known."""
     emitter = Emitter()
@@ -114,6 +95,7 @@ def assemble(planner: Planner, emitter: Emitter, batch: Batch) -> IntegerModel:
     names = planner.captured.layout.names
     specs = [_spec(n, s, t) for n, s, t in zip(names, planner.inputs, batch.tensors, strict=True)]
     model = IntegerModel(graph_module, specs, [], (), planner.captured.model_name)
+    model.stream_states = tuple(planner.captured.kept)
     model.calibration_example = model.quantize_inputs(*batch.tensors)
     outputs = flatten_tensors(graph_module(*model.calibration_example))
     slots = slots_of(planner.value(planner.captured.output))

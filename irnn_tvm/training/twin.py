@@ -17,8 +17,9 @@ from irnn_tvm.errors import (
     TrainingError,
     UnsupportedModuleError,
 )
+from irnn_tvm.quantization.agreement import capture_checked
 from irnn_tvm.quantization.calibrate import calibrate
-from irnn_tvm.quantization.capture import Captured, capture
+from irnn_tvm.quantization.capture import Captured
 from irnn_tvm.quantization.inputs import Batch, CallLayout, check_tensor, flatten_call
 from irnn_tvm.quantization.integer_model import IntegerModel
 from irnn_tvm.quantization.planner import Planner, check_leaf
@@ -105,7 +106,7 @@ class QatModel(nn.Module):
             check_tensor(name, tensor, "the first call")
         with evaluation_mode(self.model), torch.no_grad():
             detached = tuple(t.detach() for t in tensors)
-            self.captured = capture(self.model, layout, detached, check_leaf)
+            self.captured = capture_checked(self.model, layout, [Batch(0, detached)], check_leaf)
             self.planner = Planner(self.captured, self.config.quant)
         for slot in observers.slots(self.planner):
             slot.provisional = True
