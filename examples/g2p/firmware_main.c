@@ -57,7 +57,8 @@ static void pronounce(const ID_T *graphemes, int32_t length) {
 int main(int argc, char **argv) {
     int32_t words;
     io_open(argc, argv);
-    io_stack_paint();
+    uint32_t *const top = io_stack_pointer();
+    io_stack_paint(top);
     check(g2p_encoder_init(encoder_state));
     check(g2p_decoder_init(decoder_state));
     io_read(&words, sizeof words);
@@ -73,7 +74,7 @@ int main(int argc, char **argv) {
         for (int32_t index = 0; index < length; ++index) graphemes[index] = bytes[index];
         pronounce(graphemes, length);
     }
-    const int32_t stack = io_stack_used();
+    const int32_t stack = io_stack_used(top);
     io_write(&stack, sizeof stack);
     return RUNNER_OK;
 }

@@ -18,16 +18,15 @@ from irnn_tvm.compiler.missing_arithmetic import complete
 from irnn_tvm.compiler.object_cache import ObjectCache
 from irnn_tvm.compiler.plan import Plan
 from irnn_tvm.compiler.report import (
-    called_routines,
     cost_report,
-    frame_sizes,
     function_sizes,
     interface_report,
     section_bytes,
 )
 from irnn_tvm.compiler.runner import build_runner
 from irnn_tvm.compiler.selftest import Vectors
-from irnn_tvm.compiler.threads import pool_object
+from irnn_tvm.compiler.stack import call_bytes, stack_bounds
+from irnn_tvm.compiler.threads import EXTERNAL_STACK, pool_assembly, pool_object
 from irnn_tvm.compiler.traffic import traffic_report
 from irnn_tvm.compiler.tvm_entry import tvm_entry
 from irnn_tvm.targets import Target
@@ -147,13 +146,8 @@ def _emit_binary(
             ["-lpthread", "-lc"] if io.threads > 1 else [],
         )
     files = {"library": library.name, "header": f"{name}.h", "sources": [f"{name}.c"], "runner": None}
-    return (
-        files,
-        cost_report(
-            plan, kernels, counts, code, sizes, {} if brief else kernel_frames(assembly, io, kernels)
-        ),
-        objects,
-    )
+    stack, most = ({}, None) if brief else library_stack(assembly, io, kernels, target, work)
+    return files, cost_report(plan, kernels, counts, code, sizes, stack, most), objects
 
 
 def functions(io: Interface) -> list[str]:
@@ -163,8 +157,7 @@ def functions(io: Interface) -> list[str]:
 
 def exported(io: Interface) -> list[str]:
     """Symbols of a shared library: the C interface, and what TVM calls."""
-    names = [prefix + f for f in functions(io) for prefix in (f"{io.name}_", "__tvm_ffi_")]
-    return [*names, *(f"{io.name}_{f}" for f in ("init_for", "save", "restore"))]
+    return [*interface_functions(io), *(f"__tvm_ffi_{function}" for function in functions(io))]
 
 
 def compile_network(source: Path, work: Path, target: Target, flags: list[str]) -> tuple[Path, str]:
@@ -176,13 +169,27 @@ def compile_network(source: Path, work: Path, target: Target, flags: list[str]) 
     return toolchain.compile_object(text, text.with_suffix(".o"), target), assembly
 
 
-def kernel_frames(assembly: str, io: Interface, kernels: dict[str, Kernel]) -> dict[str, int | None]:
-    """Frames of the kernels, with those of routines that they call, and of the chain of functions that calls them."""
-    frames = frame_sizes(assembly)
-    for caller, routines in called_routines(assembly).items():
-        frames[caller] += max(frames.get(routine, 0) for routine in routines)
-    chain = {k.symbol for k in kernels.values()} | {"forward", f"{io.name}_run", "check", "check_state"}
-    return {k: v for k, v in frames.items() if k in chain}
+def library_stack(
+    assembly: str, io: Interface, kernels: dict[str, Kernel], target: Target, work: Path
+) -> tuple[dict[str, int | None], int | None]:
+    """Bytes of stack that every function takes at most, and that a call of the library takes. assembly: of all its
+    kernels and of its C."""
+    if io.threads > 1:
+        assembly += pool_assembly(io.threads, target, work)
+    parts = [f"{kernel.symbol}_part" for kernel in kernels.values() if kernel.split]
+    bounds = stack_bounds(assembly, target.zig_target, parts, EXTERNAL_STACK)
+    called = [name for name in interface_functions(io) if name in bounds]
+    return bounds, call_bytes(bounds, called, target.zig_target, arguments(io))
+
+
+def interface_functions(io: Interface) -> list[str]:
+    """Symbols of the C interface."""
+    return [f"{io.name}_{function}" for function in (*functions(io), "init_for", "save", "restore")]
+
+
+def arguments(io: Interface) -> int:
+    """Of the function that has most: state, arena and length, inputs and outputs."""
+    return 3 + len(io.inputs) + len(io.outputs)
 
 
 def _emit_sources(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,14 @@ def cost_report(
     counts: dict[str, int],
     code_bytes: int | None,
     function_bytes: dict[str, int],
-    stack: dict[str, int | None],
+    stack: Mapping[str, int | None],
+    stack_bytes: int | None = None,
 ) -> dict[str, Any]:
     """flash (code, constants), arena, stack and MACs, in total and per kernel.
 
     code_bytes: everything in flash but the weights (None for C sources, which are not compiled yet); function_bytes and
-    stack: size and frame of functions by symbol.
+    stack: size of functions by symbol, and the stack that they take with all that they call; stack_bytes: that of a
+    call of the library, None where it is not known (stack.py).
     """
     rows = []
     for kernel in kernels.values():
@@ -80,14 +82,11 @@ def cost_report(
             }
         )
     weight_bytes = sum(w.nbytes for w in plan.weights)
-    symbols = {k.symbol for k in kernels.values()}
-    frames = [v for k, v in stack.items() if k in symbols and v is not None]
-    callers = [v for k, v in stack.items() if k not in symbols and v is not None]
     return {
         "weight_bytes": weight_bytes,
         "code_bytes": code_bytes,
         "flash_bytes": None if code_bytes is None else weight_bytes + code_bytes,
-        "stack_bytes": max(frames, default=0) + sum(callers) if stack else None,
+        "stack_bytes": stack_bytes,
         "macs_per_step": sum(k.macs * counts.get(k.name, 0) for k in kernels.values()),
         "arena": plan.storages,
         "arena_minimum_bytes": plan.arena_minimum,
@@ -125,73 +124,3 @@ def function_sizes(objects: list[Path]) -> dict[str, int]:
                         if symbol["st_info"]["type"] == "STT_FUNC":
                             sizes[symbol.name] = int(symbol["st_size"])
     return sizes
-
-
-_ARM_LIST = re.compile(r"\{([^}]*)\}")
-
-
-def frame_sizes(assembly: str) -> dict[str, int]:
-    """Stack bytes that each function's prologue takes, read from LLVM's assembly text (ARM, AArch64, x86-64, RISC-V).
-
-    An upper estimate: every push and every subtraction from the stack pointer in a function is added up, whichever
-    branch it stands in; epilogues are not subtracted.
-    """
-    frames: dict[str, int] = {}
-    current: str | None = None
-    for line in assembly.splitlines():
-        label = re.match(r"^([A-Za-z_]\w*):", line)
-        if label and not label[1].startswith("L"):
-            current = label[1]
-            frames.setdefault(current, 0)
-            continue
-        if current is None:
-            continue
-        frames[current] += _frame_of(line.strip())
-    return frames
-
-
-def called_routines(assembly: str) -> dict[str, set[str]]:
-    """For each function the routines of instruction sets (`InstructionSet.assembly`) that it calls."""
-    found: dict[str, set[str]] = {}
-    current = ""
-    for line in assembly.splitlines():
-        label = re.match(r"^([A-Za-z_]\w*):", line)
-        if label:
-            current = label[1]
-        call = re.match(r"\s+blx?\s+(irnn_\w+)", line)
-        if call:
-            found.setdefault(current, set()).add(call[1])
-    return found
-
-
-def _frame_of(line: str) -> int:
-    words = line.split(None, 1)
-    if len(words) < 2 or words[0].startswith("."):
-        return 0
-    op, args = words
-    aligned = re.match(r"\w+, #0, #(\d+)", args) if op == "bfc" else None
-    if aligned is not None:  # of the stack pointer: what it is moved by at most
-        return 1 << int(aligned[1])
-    if op in ("push", "push.w", "vpush", "pushq"):
-        registers = _ARM_LIST.search(args)
-        if registers is None:
-            return 8  # x86-64
-        return sum(_register_bytes(part) for part in registers[1].split(","))
-    match = re.match(r"sp, sp, -(\d+)", args) if op == "addi" else None  # RISC-V
-    if match is not None:
-        return int(match[1])
-    match = re.match(r"sp, sp, #(0x[0-9a-f]+|\d+)", args) if op.startswith("sub") else None
-    if match is None and op.startswith("sub"):
-        match = re.match(r"sp, #(0x[0-9a-f]+|\d+)", args) or re.match(r"\$(\d+), %rsp", args)
-    if match is None and op in ("stp", "str"):
-        match = re.search(r"\[sp, #-(\d+)\]!", args)
-    return int(match[1], 0) if match else 0
-
-
-def _register_bytes(text: str) -> int:
-    """`r4`, `d8`, `q4` or a range of them."""
-    names = [t.strip() for t in text.split("-")]
-    width = {"d": 8, "q": 16}.get(names[0][0], 4)
-    if len(names) == 1:
-        return width
-    return width * (int(names[1][1:]) - int(names[0][1:]) + 1)

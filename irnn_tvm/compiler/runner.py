@@ -87,26 +87,27 @@ static inline const char *tensor_name(int index) {{
     return names[index];
 }}
 
-static inline int32_t library_init(void *state) {{ return {name}_init(state); }}
+static inline __attribute__((always_inline)) int32_t library_init(void *state) {{ return {name}_init(state); }}
 
-static inline int32_t library_reset(void *state) {{ return {name}_reset(state); }}
+static inline __attribute__((always_inline)) int32_t library_reset(void *state) {{ return {name}_reset(state); }}
 
-static inline int32_t library_save(const void *state, void *snapshot) {{
+static inline __attribute__((always_inline)) int32_t library_save(const void *state, void *snapshot) {{
     (void)state, (void)snapshot;
     return {save};
 }}
 
-static inline int32_t library_restore(void *state, const void *snapshot) {{
+static inline __attribute__((always_inline)) int32_t library_restore(void *state, const void *snapshot) {{
     (void)state, (void)snapshot;
     return {restore};
 }}
 
-static inline int32_t library_step(void *state, void *arena, void *const *io) {{
+static inline __attribute__((always_inline)) int32_t library_step(void *state, void *arena, void *const *io) {{
     (void)state, (void)arena, (void)io;
     return {step};
 }}
 
-static inline int32_t library_run(void *state, void *arena, int32_t length, void *const *io) {{
+static inline __attribute__((always_inline)) int32_t
+library_run(void *state, void *arena, int32_t length, void *const *io) {{
     return {name}_run(state, arena, length{arguments});
 }}
 """

@@ -21,12 +21,20 @@ from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.abi import Interface
 from irnn_tvm.compiler.c_writer import CWriter
 from irnn_tvm.compiler.cpuid import INSTRUCTIONS, LOOK, needs
-from irnn_tvm.compiler.emit import compile_network, exported, functions, kernel_frames
+from irnn_tvm.compiler.emit import (
+    arguments,
+    compile_network,
+    exported,
+    functions,
+    interface_functions,
+    library_stack,
+)
 from irnn_tvm.compiler.header import header, parameters
 from irnn_tvm.compiler.kernels import Kernel, write_object
 from irnn_tvm.compiler.plan import Plan
 from irnn_tvm.compiler.report import cost_report, function_sizes, interface_report, section_bytes
 from irnn_tvm.compiler.runner import build_runner
+from irnn_tvm.compiler.stack import call_bytes, stack_bounds
 from irnn_tvm.compiler.threads import pool_object
 from irnn_tvm.compiler.tvm_entry import tvm_entry
 from irnn_tvm.errors import BuildError
@@ -62,7 +70,8 @@ def emit_variants(
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(folder)]
     with tempfile.TemporaryDirectory(prefix="irnn-objects-") as place:
         work = Path(place)
-        objects = [toolchain.compile_object(source, work / f"{name}.o", target, flags)]
+        choice, choice_text = compile_network(source, work, target, flags)
+        objects = [choice]
         costs, sources = [], [source.name]
         for variant in variants:
             made, cost = _compile(variant, folder, work)
@@ -87,6 +96,7 @@ def emit_variants(
         files["runner"] = "emulator/runner"
         report = interface_report(io, target, files, stream_reason)
         report |= _costs(variants, costs, blobs, aliases, section_bytes(objects[:1]))
+        report["stack_bytes"] = _stack(io, costs, choice_text, target)
         build_runner(report, objects, folder, folder / files["runner"], target)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
@@ -118,17 +128,21 @@ def _compile(variant: Variant, folder: Path, work: Path) -> tuple[list[Path], di
     network, text = compile_network(source, work, target, flags)
     assembly += text
     made = [network, kernel_object]
-    cost = cost_report(
-        plan,
-        kernels,
-        variant.counts,
-        section_bytes(made),
-        function_sizes(made),
-        kernel_frames(assembly, io, kernels),
-    )
+    stack, most = library_stack(assembly, io, kernels, target, work)
+    cost = cost_report(plan, kernels, variant.counts, section_bytes(made), function_sizes(made), stack, most)
     for row in cost["kernels"]:
         row["variant"] = target.name
     return made, cost
+
+
+def _stack(io: Interface, costs: Sequence[dict[str, Any]], choice: str, target: Target) -> int | None:
+    """Bytes of stack that a call takes at most: of the choice, and of whichever variant it calls."""
+    if any(cost["stack_bytes"] is None for cost in costs):
+        return None
+    inner = "variant of the choice"
+    below = {inner: max(cost["stack_bytes"] for cost in costs)}
+    bounds = stack_bounds(choice, target.zig_target, [inner], below)
+    return call_bytes(bounds, interface_functions(io), target.zig_target, arguments(io))
 
 
 def _weights(name: str, variants: Sequence[Variant]) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -153,12 +167,11 @@ def _costs(
     aliases: Mapping[str, str],
     choice_bytes: int,
 ) -> dict[str, Any]:
-    """What all variants cost together, and under `variants` each by itself. Memory: that of the most expensive one.
+    """What all variants cost together, and under `variants` each by itself.
 
     constants: what is stored, and for which variants; their `weights` say as which of these each is stored.
     """
     code = choice_bytes + sum(cost["code_bytes"] for cost in costs)
-    stacks = [cost["stack_bytes"] for cost in costs if cost["stack_bytes"] is not None]
     users: dict[str, list[str]] = {symbol: [] for symbol in blobs}
     for variant, cost in zip(variants, costs, strict=True):
         for number, weight in enumerate(cost["weights"]):
@@ -170,7 +183,6 @@ def _costs(
         "weight_bytes": weight_bytes,
         "code_bytes": code,
         "flash_bytes": weight_bytes + code,
-        "stack_bytes": max(stacks, default=None),
         "macs_per_step": costs[0]["macs_per_step"],
         "constants": [
             {"name": symbol, "bytes": len(blobs[symbol]), "variants": names}

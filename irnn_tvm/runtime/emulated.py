@@ -66,13 +66,15 @@ class EmulatedEngine:
         self.instructions: int | None = None
         self._name, self._reason = report["name"], reason
         self._state_bytes = int(report["state_bytes"])
+        self._stack_bound: int | None = report.get("stack_bytes")
         self._announced = False
 
     def execute(self, memory: Memory, operations: Sequence[Operation], extra: Sequence[str] = ()) -> None:
         """Carries the operations out in one start of the emulator; `extra` are further options for QEMU.
 
-        Afterwards `stack_bytes` holds the deepest use of the stack (bare metal), in bytes, and `instructions` what
-        Bochs counted from its reset to the end, None under QEMU.
+        Afterwards `stack_bytes` holds the deepest use of the stack by one call, in bytes, and `instructions` what
+        Bochs counted from its reset to the end, None under QEMU. EmulatorError where a call used more stack than the
+        library's report says.
         """
         if not self._announced:
             _log.info("%s runs %s", self._name, self.where)
@@ -82,6 +84,11 @@ class EmulatedEngine:
         new_state, stack = protocol.decode(output, operations, self._state_bytes)
         if stack >= 0:
             self.stack_bytes = max(stack, self.stack_bytes or 0)
+            if self._stack_bound is not None and stack > self._stack_bound:
+                raise EmulatorError(
+                    f"{self._name} under {self.program}: a call used {stack:,} bytes of stack, and the bound in its "
+                    f"report.json is {self._stack_bound:,}. Build it anew; if that does not help, please report it."
+                )
         memory.state[...] = bytearray(new_state)
         memory.initialized = True
 

@@ -90,12 +90,11 @@ def test_macs_are_those_of_the_layers(library: Libraries) -> None:
 
 @pytest.mark.parametrize("target", ARCHIVES)
 def test_stack_estimate_covers_what_is_used(target: str, library: Libraries) -> None:
-    """Measured under the emulator, from the runner's main on (which has frames of its own)."""
+    """Measured under the emulator."""
     built = library("tagger", target)
     built.run(*sample("tagger", 3))
     assert built.stack_bytes is not None
-    assert 0 < built.report["stack_bytes"] < 4096
-    assert built.stack_bytes < 4096
+    assert 0 < built.stack_bytes <= built.report["stack_bytes"] < 4096
 
 
 @pytest.mark.parametrize(

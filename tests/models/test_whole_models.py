@@ -11,6 +11,7 @@ import pytest
 import torch
 from every_target import DISTINCT
 from float_networks import NETWORKS, flat
+from program import in_a_program
 from sampling import sampled
 
 import irnn_tvm
@@ -72,9 +73,13 @@ def test_library_equals_torch(
     quantized: Quantized,
     library: Libraries,
     batch_of: Callable[[str], int],
+    tmp_path: Path,
 ) -> None:
+    """Under an emulator, and in a program on this machine, no call takes more stack than the report says."""
     model, network, batch = quantized(name), NETWORKS[name], batch_of(name)
     built = library(name, target)
+    if target == "host":
+        built = in_a_program(built, tmp_path / "program")
     assert built.streamable == network.streams
     sequences = [model.quantize_inputs(*network.example(batch, steps)) for steps in network.steps]
     for inputs, got in zip(sequences, built.run_many(tuple(_arrays(s)) for s in sequences), strict=True):
@@ -82,6 +87,9 @@ def test_library_equals_torch(
         for ours, theirs in zip(_as_list(got), expected, strict=True):
             assert ours.shape == tuple(theirs.shape)
             assert np.array_equal(ours, theirs.numpy())
+    if target != "c":
+        assert built.stack_bytes is not None
+        assert 0 < built.stack_bytes <= built.report["stack_bytes"]
 
 
 STREAMING = [

@@ -132,7 +132,7 @@ def test_emulated_library_says_so(build: Build, caplog: pytest.LogCaptureFixture
 def test_stack_use_is_measured(build: Build, name: str) -> None:
     lib = build(name)
     lib.run(*leaky.sample(3))
-    assert 0 < lib.stack_bytes < 1024
+    assert 0 <= lib.stack_bytes < 1024  # on AArch64 its functions need none
 
 
 def test_host_runs_here(host) -> None:

@@ -3,8 +3,7 @@
 #include "runner_io.h"
 
 #define MAX_BLOCKS 256
-#define PAINT 0xC5A5C5A5u
-#define PAINT_BYTES (256u * 1024u)
+#define PAINT_BYTES (256u * 1024u) /* of the stack, which the system lets grow by itself */
 
 enum { AT_FDCWD = -100, O_RDONLY = 0, O_WRONLY_CREAT_TRUNC = 01 | 0100 | 01000 };
 enum { PROT_READ_WRITE = 3, MAP_PRIVATE_ANONYMOUS = 0x22 };
@@ -44,8 +43,25 @@ static long syscall6(long number, long a, long b, long c, long d, long e, long f
 }
 
 __asm__(".text\n.global _start\n.type _start, %function\n_start:\n mov r0, sp\n mov lr, #0\n b linux_start\n");
+#elif defined(__x86_64__)
+enum { NR_OPENAT = 257, NR_READ = 0, NR_WRITE = 1, NR_EXIT_GROUP = 231, NR_MUNMAP = 11, NR_MMAP = 9 };
+
+static long syscall6(long number, long a, long b, long c, long d, long e, long f) {
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+__asm__(".text\n.global _start\n_start:\n movq %rsp, %rdi\n xorl %ebp, %ebp\n andq $-16, %rsp\n"
+        " callq linux_start\n");
 #else
-#error "the runner knows Linux on AArch64 and on 32-bit ARM"
+#error "the runner knows Linux on x86-64, on AArch64 and on 32-bit ARM"
 #endif
 
 extern int main(int argc, char **argv);
@@ -57,9 +73,12 @@ static struct {
     size_t bytes;
 } blocks[MAX_BLOCKS];
 static size_t block_count;
-static volatile uint32_t *painted;
+static uintptr_t first_stack;
 
-void linux_start(long *stack) { io_exit(main((int)stack[0], (char **)(stack + 1))); }
+void linux_start(long *stack) {
+    first_stack = (uintptr_t)stack;
+    io_exit(main((int)stack[0], (char **)(stack + 1)));
+}
 
 void io_exit(int code) {
     for (;;) syscall6(NR_EXIT_GROUP, code, 0, 0, 0, 0, 0);
@@ -127,15 +146,4 @@ void io_release(size_t mark) {
     }
 }
 
-void io_stack_paint(void) {
-    volatile uint32_t *stop = (volatile uint32_t *)__builtin_frame_address(0) - 16;
-    painted = stop - PAINT_BYTES / 4;
-    for (volatile uint32_t *word = painted; word < stop; ++word) *word = PAINT;
-}
-
-int32_t io_stack_used(void) {
-    volatile uint32_t *word = painted, *stop = (volatile uint32_t *)__builtin_frame_address(0);
-    if (painted == 0 || *word != PAINT) return -1; /* all of it was used: the depth is not known */
-    while (word < stop && *word == PAINT) ++word;
-    return (int32_t)((uintptr_t)stop - (uintptr_t)word);
-}
+uint32_t *io_stack_bottom(void) { return (uint32_t *)((first_stack - PAINT_BYTES) & ~(uintptr_t)3u); }

@@ -1,5 +1,5 @@
-/* What the runner needs from its surroundings: files, memory, an exit code. Two versions: a hosted C library (programs
-   under a user-mode emulator) and semihosting (firmware under a system emulator). */
+/* What the runner needs from its surroundings: files, memory, an exit code. Three versions: system calls of Linux (programs
+   under a user-mode emulator), semihosting (firmware under a system emulator), and a PC without an operating system. */
 #ifndef IRNN_RUNNER_IO_H
 #define IRNN_RUNNER_IO_H
 #include <stddef.h>
@@ -26,8 +26,33 @@ void *io_alloc(size_t bytes);
 size_t io_mark(void);
 void io_release(size_t mark);
 
-/* Stack high-water mark: paint the free stack, later ask how deep it was used, in bytes; -1 when not known. */
-void io_stack_paint(void);
-int32_t io_stack_used(void);
+/* The lowest address of the stack, or of what is painted of it. */
+uint32_t *io_stack_bottom(void);
+
+#define IO_STACK_PAINT 0xC5A5C5A5u
+
+static inline uint32_t *io_stack_pointer(void) {
+    uintptr_t value;
+#if defined(__x86_64__)
+    __asm__ volatile("movq %%rsp, %0" : "=r"(value));
+#elif defined(__riscv)
+    __asm__ volatile("mv %0, sp" : "=r"(value));
+#else
+    __asm__ volatile("mov %0, sp" : "=r"(value));
+#endif
+    return (uint32_t *)value;
+}
+
+/* How deep the stack is used below a function: it paints what is free below `top`, its own stack pointer, and looks later
+   how much of that has changed, in bytes; -1: more than is painted. */
+static inline void io_stack_paint(uint32_t *top) {
+    for (volatile uint32_t *word = io_stack_bottom(); word < top; ++word) *word = IO_STACK_PAINT;
+}
+
+static inline int32_t io_stack_used(uint32_t *top) {
+    volatile uint32_t *const bottom = io_stack_bottom(), *word = bottom;
+    while (word < top && *word == IO_STACK_PAINT) ++word;
+    return word == bottom ? -1 : (int32_t)((uintptr_t)top - (uintptr_t)word);
+}
 
 #endif

@@ -23,6 +23,26 @@ def check_threads(threads: int, target: Target) -> None:
         )
 
 
+# What the C library may take for a call of the pool, those of its dynamic linker included.
+EXTERNAL_STACK = dict.fromkeys(
+    (
+        *("pthread_mutex_lock", "pthread_mutex_trylock", "pthread_mutex_unlock", "pthread_cond_broadcast"),
+        *("pthread_cond_wait", "pthread_create", "pthread_join", "pthread_sigmask", "pthread_atfork"),
+        *("sigfillset", "sched_yield"),
+    ),
+    4096,
+)
+
+
+def pool_assembly(threads: int, target: Target, folder: Path) -> str:
+    """The assembly text of the pool."""
+    text = folder / "pool.s"
+    flags = [f"-DIRNN_THREADS={threads}", "-fvisibility=hidden", "-S"]
+    return toolchain.compile_object(_SOURCE, text, target, flags).read_text(
+        encoding="utf-8", errors="replace"
+    )
+
+
 def pool_object(threads: int, target: Target, folder: Path, serial: bool) -> Path:
     """Compiles the pool. serial: for programs without a C library, which do all parts one after another."""
     flags = [f"-DIRNN_THREADS={threads}", "-fvisibility=hidden", *(["-DIRNN_SERIAL"] if serial else [])]
