@@ -20,6 +20,7 @@ def converters() -> dict[str, Callable[[Any, Any], Any]]:
     import torch
 
     import irnn_tvm.ops  # noqa: F401  registers torch.ops.irnn
+    from irnn_tvm.frontend.movement import movement_converters
     from irnn_tvm.relay_ops.register import OPERATORS
 
     table: dict[str, Callable[[Any, Any], Any]] = {}
@@ -33,17 +34,17 @@ def converters() -> dict[str, Callable[[Any, Any], Any]]:
     table["slice.Tensor"] = _slice
     for op in ("view.default", "reshape.default", "_unsafe_view.default", "unsqueeze.default", "squeeze.dim",
                "squeeze.dims", "squeeze.default", "flatten.using_ints", "unflatten.int"):  # fmt: skip
-        table[op] = _reshape
+        table[op] = reshape
     for op in ("full.default", "new_full.default", "zeros.default", "new_zeros.default"):
         table[op] = _full
     for op in ("clone.default", "alias.default", "contiguous.default", "detach.default", "detach_.default",
                "lift_fresh_copy.default", "_to_copy.default"):  # fmt: skip
         table[op] = _identity
     table["cat.default"] = _cat
-    return table
+    return table | movement_converters()
 
 
-def _emit(importer: Any, expr: Any) -> Any:
+def emit(importer: Any, expr: Any) -> Any:
     return importer.block_builder.emit(expr)
 
 
@@ -68,17 +69,17 @@ def _irnn(name: str, schema: Any) -> Callable[[Any, Any], Any]:
                 tensors.extend(importer.env[v] for v in value)
             else:
                 attrs[arg.name] = list(value) if isinstance(value, list | tuple) else int(value)
-        return _emit(importer, call(name, tensors, attrs))
+        return emit(importer, call(name, tensors, attrs))
 
     return convert
 
 
-def _dims(node: Any, importer: Any) -> list[Any]:
-    """The node's static result shape; symbolic sizes as the importer's variables."""
+def dims_of(node: Any, importer: Any, value: Any = None) -> list[Any]:
+    """The shape of the node's result, or of one of its results; symbolic sizes as the importer's variables."""
     from tvm import tirx
 
     dims: list[Any] = []
-    for d in node.meta["val"].shape:
+    for d in (node.meta["val"] if value is None else value).shape:
         if isinstance(d, int):
             dims.append(d)
         else:
@@ -124,14 +125,14 @@ def _symbols(importer: Any) -> list[Any]:
     return found
 
 
-def _reshape(node: Any, importer: Any) -> Any:
+def reshape(node: Any, importer: Any) -> Any:
     from tvm import relax
 
     x = importer.env[node.args[0]]
-    return _emit(importer, relax.op.reshape(x, relax.ShapeExpr(_dims(node, importer))))
+    return emit(importer, relax.op.reshape(x, relax.ShapeExpr(dims_of(node, importer))))
 
 
-def _move(node: Any, importer: Any, axes: list[int]) -> Any:
+def move(node: Any, importer: Any, axes: list[int]) -> Any:
     """Permutation; a reshape when only axes of size 1 change place."""
     from tvm import relax
 
@@ -140,13 +141,13 @@ def _move(node: Any, importer: Any, axes: list[int]) -> Any:
     kept = [a for a in axes if not (isinstance(node.args[0].meta["val"].shape[a], int)
                                     and node.args[0].meta["val"].shape[a] == 1)]  # fmt: skip
     if kept == sorted(kept):
-        return _emit(importer, relax.op.reshape(x, relax.ShapeExpr([shape[a] for a in axes])))
-    return _emit(importer, relax.op.permute_dims(x, axes))
+        return emit(importer, relax.op.reshape(x, relax.ShapeExpr([shape[a] for a in axes])))
+    return emit(importer, relax.op.permute_dims(x, axes))
 
 
 def _permute(node: Any, importer: Any) -> Any:
     rank = len(node.args[0].meta["val"].shape)
-    return _move(node, importer, [a % rank for a in node.args[1]])
+    return move(node, importer, [a % rank for a in node.args[1]])
 
 
 def _transpose(node: Any, importer: Any) -> Any:
@@ -154,7 +155,7 @@ def _transpose(node: Any, importer: Any) -> Any:
     axes = list(range(rank))
     a, b = (node.args[1] % rank, node.args[2] % rank) if len(node.args) > 2 else (0, rank - 1)
     axes[a], axes[b] = axes[b], axes[a]
-    return _move(node, importer, axes)
+    return move(node, importer, axes)
 
 
 def _select(node: Any, importer: Any) -> Any:
@@ -164,14 +165,14 @@ def _select(node: Any, importer: Any) -> Any:
     x = importer.env[node.args[0]]
     shape = list(x.ty.shape.values)
     axis = node.args[1] % len(shape)
-    index = node.args[2]
-    start = index if index >= 0 else shape[axis] + index
+    index = importer.env.get(node.args[2], node.args[2])
+    start = shape[axis] + index if isinstance(index, int) and index < 0 else index
     if isinstance(node.args[0].meta["val"].shape[axis], int) and node.args[0].meta["val"].shape[axis] == 1:
         part = x
     else:
-        part = _emit(importer, relax.op.strided_slice(x, [axis], [start], [start + 1], assume_inbound=True))
+        part = emit(importer, relax.op.strided_slice(x, [axis], [start], [start + 1], assume_inbound=True))
     dims = shape[:axis] + shape[axis + 1 :]
-    return _emit(importer, relax.op.reshape(part, relax.ShapeExpr(dims)))
+    return emit(importer, relax.op.reshape(part, relax.ShapeExpr(dims)))
 
 
 def _slice(node: Any, importer: Any) -> Any:
@@ -179,38 +180,37 @@ def _slice(node: Any, importer: Any) -> Any:
     from tvm import relax
 
     x = importer.env[node.args[0]]
-    shape, dims = list(x.ty.shape.values), _dims(node, importer)
+    shape, dims = list(x.ty.shape.values), dims_of(node, importer)
     axis = (node.args[1] if len(node.args) > 1 else 0) % len(shape)
     first = (node.args[2] if len(node.args) > 2 else 0) or 0
     step = node.args[4] if len(node.args) > 4 else 1
     start = importer.env.get(first, first)
     if isinstance(start, int) and start < 0:
-        start = shape[axis] + start
+        # Before the first element counts as the first; which it is holds for all sizes that the export's guards allow.
+        size = node.args[0].meta["val"].shape[axis]
+        example = size if isinstance(size, int) else size.node.hint
+        start = 0 if example + start < 0 else shape[axis] + start
     whole = isinstance(start, int) and start == 0 and step == 1
     if whole and str(node.args[0].meta["val"].shape[axis]) == str(node.meta["val"].shape[axis]):
         return x
     end = start + (dims[axis] - 1) * step + 1
-    return _emit(importer, relax.op.strided_slice(x, [axis], [start], [end], [step], assume_inbound=True))
+    return emit(importer, relax.op.strided_slice(x, [axis], [start], [end], [step], assume_inbound=True))
 
 
 def _full(node: Any, importer: Any) -> Any:
-    """A constant tensor (initial states). Its shape must be known at build time."""
+    """A tensor of one value: a constant (initial states), or of a run-time size (zeros beside a sequence)."""
     from tvm import relax
 
     value = node.meta["val"]
-    shape = []
-    for d in value.shape:
-        if not isinstance(d, int):
-            raise UnsupportedModuleError(
-                f"{node.name}: a constant tensor of run-time size {tuple(value.shape)} is not supported; "
-                "build with a fixed batch"
-            )
-        shape.append(d)
     target = str(node.target)
     position = 2 if "new_full" in target else 1
     fill = 0 if "zeros" in target else int(node.args[position])
     dtype = str(value.dtype).removeprefix("torch.")
-    return relax.const(np.full(shape, fill, dtype), dtype)
+    shape = dims_of(node, importer)
+    if all(isinstance(d, int) for d in shape):
+        return relax.const(np.full(shape, fill, dtype), dtype)
+    one = relax.const(np.full([1] * len(shape), fill, dtype), dtype)
+    return emit(importer, relax.op.broadcast_to(one, relax.ShapeExpr(shape)))
 
 
 def _identity(node: Any, importer: Any) -> Any:
@@ -226,4 +226,4 @@ def _cat(node: Any, importer: Any) -> Any:
     from irnn_tvm.relay_ops.registry import call
 
     dim = node.args[1] if len(node.args) > 1 else 0
-    return _emit(importer, call("concat", [importer.env[n] for n in node.args[0]], {"dim": dim}))
+    return emit(importer, call("concat", [importer.env[n] for n in node.args[0]], {"dim": dim}))

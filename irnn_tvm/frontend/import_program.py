@@ -18,7 +18,10 @@ MOVEMENT = frozenset(
         "zeros.default", "new_zeros.default", "expand.default", "lift_fresh_copy.default", "detach_.default",
         "detach.default", "split_with_sizes.default", "split.Tensor", "chunk.default", "stack.default",
         "sym_size.int", "getitem", "flip.default", "t.default", "flatten.using_ints", "add", "mul", "sub", "floordiv",
-        "_to_copy.default", "movedim.int", "unbind.int", "unflatten.int",
+        "_to_copy.default", "movedim.int", "movedim.intlist", "moveaxis.int", "moveaxis.intlist", "unbind.int",
+        "unflatten.int", "swapaxes.default", "swapdims.default", "mT.default", "numpy_T.default", "view_as.default",
+        "reshape_as.default", "ravel.default", "expand_as.default", "broadcast_to.default", "tensor_split.sections",
+        "tensor_split.indices", "split.sizes", "narrow.default",
     }
 )  # fmt: skip
 
@@ -53,5 +56,6 @@ def _check(program: torch.export.ExportedProgram) -> None:
             )
     if not found:
         raise ProgramError(
-            "the program holds no irnn op: it is not an integer RNN graph made by irnn_tvm.quantize"
+            "the program holds no irnn op: either it is not an integer graph made by irnn_tvm.quantize, or its model "
+            "only moves data and rescales it, so that there is nothing to compute"
         )

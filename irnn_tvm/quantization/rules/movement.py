@@ -40,6 +40,8 @@ class MovementOp(Op):
         source = self.planner.value(self.argument(0, "input"))
         if not isinstance(source, Slot | Index | Mask):
             raise self.refuse("it is applied to something that is not a tensor of the model")
+        if any(isinstance(a, torch.dtype) for a in (*self.node.args, *self.node.kwargs.values())):
+            raise self.refuse("memory read as another type has no integer version")
         if isinstance(source, Slot) and isinstance(self.node.meta["value"], Tensor):
             keep_tail(source, self.node)
         return _shaped(self.node.meta["value"], source)
@@ -54,6 +56,13 @@ class MovementOp(Op):
         source = self.argument(0, "input")
         rank = source.meta["value"].dim()
         x = emitter.env[source]
+        if name in ("view", "view_as"):
+            # Integers may lie in memory in another order than the floats did (`contiguous` copies nothing here).
+            reshaped = "reshape" if name == "view" else "reshape_as"
+            rest = emitter.map(self.node.args[1:])
+            return emitter.graph.call_method(reshaped, (x, *rest), emitter.map(self.node.kwargs))
+        if name == "getattr" and self.node.args[1] == "data":
+            return emitter.graph.call_method("detach", (x,))
         if name == "narrow":
             dim, start, length = emitter.map(
                 (self.argument(1, "dim"), self.argument(2, "start"), self.argument(3, "length"))
