@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from irnn_tvm.errors import InputError, IrnnError, UnsupportedModuleError
 from irnn_tvm.quantization.capture import Captured, capture, user_line
+from irnn_tvm.quantization.effective_weights import is_effective
 from irnn_tvm.quantization.evaluate import run_graph, same
 from irnn_tvm.quantization.inputs import Batch, CallLayout
 from irnn_tvm.quantization.kept_state import final_states, refusal
@@ -61,7 +62,7 @@ def capture_checked(
 def _run(model: nn.Module, layout: CallLayout, batches: list[Batch]) -> _Runs:
     kept = Snapshot(model)
     first = _call(model, layout, batches[0])
-    changed = kept.changed()
+    changed = [name for name in kept.changed() if not is_effective(model, name)]
     kept.restore()
     states: list[str] = []
     if changed:

@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import rnn as rnn_utils
 
 from irnn_tvm.errors import IrnnError, UnsupportedModuleError
+from irnn_tvm.quantization.effective_weights import fresh_parametrizations
 from irnn_tvm.quantization.evaluate import evaluate, run_layer, same
 from irnn_tvm.quantization.in_place import OPERATORS, Memory, functional
 from irnn_tvm.quantization.inputs import CallLayout
@@ -87,6 +88,15 @@ class Captured:
     carries: dict[str, int]
     kept: dict[str, KeptState]
 
+    def attribute(self, target: str) -> Any:
+        """A parameter or buffer as it is now; a tensor that the user's code makes is a constant of the graph."""
+        value: Any = self.modules[""]
+        for part in target.split("."):
+            if not hasattr(value, part):
+                return self.constants[target]
+            value = getattr(value, part)
+        return value
+
 
 def capture(
     model: nn.Module,
@@ -108,7 +118,12 @@ def capture(
         root.add_module(type(model).__name__.lower(), model)
     tracer = _Tracer(layout, example, None if root is model else model, check)
     tracer.memory.allowed.update(states)
-    with preserved(root), torch.inference_mode(False), torch.no_grad():
+    with (
+        preserved(root),
+        fresh_parametrizations(cached=False),
+        torch.inference_mode(False),
+        torch.no_grad(),
+    ):
         try:
             graph = tracer.trace(root)
         except IrnnError as error:

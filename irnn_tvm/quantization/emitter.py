@@ -109,7 +109,7 @@ class Emitter:
 
     def constant(self, name: str, value: Tensor, q: QParams) -> fx.Node:
         """A quantized constant tensor."""
-        integers = q.quantize(np.asarray(value.detach().double().cpu().numpy()))
+        integers = np.asarray(q.quantize(np.asarray(value.detach().double().cpu().numpy())))
         return self.buffer(name, torch.from_numpy(integers).to(DTYPES[q.bits]))
 
     def buffer(self, name: str, value: Tensor) -> fx.Node:

@@ -56,7 +56,7 @@ def run_graph(
                 args, kwargs = (), {}
                 value: Any = next(leaves)
             elif node.op == "get_attr":
-                value = captured.constants[node.target]
+                value = captured.attribute(str(node.target))
             else:
                 if start is not None and node in start:
                     args, kwargs = with_state(args, kwargs, start[node])
@@ -66,6 +66,16 @@ def run_graph(
             if see is not None:
                 see(node, args, kwargs, value)
     return values
+
+
+def current(captured: Captured, node: fx.Node) -> Any:
+    """The value of a constant node (a parameter, or what is computed from parameters alone) as it is now, with its
+    gradient."""
+    if node.op == "get_attr":
+        return captured.attribute(str(node.target))
+    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: current(captured, n))
+    module = captured.modules[str(node.target)] if node.op == "call_module" else None
+    return evaluate(node, args, kwargs, module)
 
 
 def run_layer(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -37,6 +37,8 @@ def is_leaf(module: nn.Module) -> bool:
     kinds = type(module).__mro__
     owner = next(c for c in kinds if "forward" in c.__dict__)
     written_in = getattr(owner.__dict__["forward"], "__module__", "")
+    if owner.__module__.startswith("torch.nn.utils."):
+        return False  # a parametrization: its computation is a part of the graph
     if owner is nn.Module or not owner.__module__.startswith(OURS) or not written_in.startswith(OURS):
         return False
     layers = [c for c in kinds[kinds.index(owner) :] if c not in (nn.Module, object)]

@@ -13,6 +13,7 @@ from irnn_tvm.errors import CalibrationError, QuantizationError, UnsupportedModu
 from irnn_tvm.quantization.agreement import capture_checked
 from irnn_tvm.quantization.calibrate import calibrate, refine
 from irnn_tvm.quantization.config import QuantConfig
+from irnn_tvm.quantization.effective_weights import effective_weights
 from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.inputs import Batch, flatten_tensors, read_calibration
 from irnn_tvm.quantization.integer_model import IntegerModel, TensorSpec
@@ -44,12 +45,13 @@ def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig |
         layout, batches = read_calibration(model, calibration)
         _check_weights(model)
         captured = capture_checked(model, layout, batches, check_leaf)
-        planner = Planner(captured, config)
-        calibrate(planner, batches)
-        refine(planner, batches)
-        emitter = emit_graph(planner)
-        integer = assemble(planner, emitter, batches[0])
-        integer.report = measure(planner, emitter, integer, batches)
+        with effective_weights(model):
+            planner = Planner(captured, config)
+            calibrate(planner, batches)
+            refine(planner, batches)
+            emitter = emit_graph(planner)
+            integer = assemble(planner, emitter, batches[0])
+            integer.report = measure(planner, emitter, integer, batches)
         integer.eval()
     return integer
 

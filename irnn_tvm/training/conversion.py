@@ -7,6 +7,7 @@ import copy
 import torch
 
 from irnn_tvm.errors import QuantizationError
+from irnn_tvm.quantization.effective_weights import effective_weights
 from irnn_tvm.quantization.integer_model import IntegerModel
 from irnn_tvm.quantization.measure import measure
 from irnn_tvm.quantization.ptq import evaluation_mode
@@ -25,7 +26,7 @@ def convert(qat: QatModel) -> IntegerModel:
             "training use irnn_tvm.quantize"
         )
     emission = qat.emission()
-    with evaluation_mode(qat.model), torch.no_grad():
+    with evaluation_mode(qat.model), torch.no_grad(), effective_weights(qat.model):
         report = measure(emission.planner, emission.emitter, emission.integer, list(qat.recent))
     integer = copy.deepcopy(emission.integer)
     integer.report = report

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from irnn_tvm.ops.pwl_fit import PwlTable
 from irnn_tvm.ops.qparams import QParams
-from irnn_tvm.quantization.evaluate import evaluate
+from irnn_tvm.quantization.evaluate import current
 from irnn_tvm.quantization.observers import Histogram, Observer
 from irnn_tvm.quantization.slots import Slot
 from irnn_tvm.quantization.tables import FUNCTIONS, fit_table
@@ -73,14 +73,7 @@ class Simulation:
     def live(self, node: fx.Node) -> Any:
         """The value of a constant node (a parameter, or what is computed from parameters alone) as it is now, not
         rounded, with its gradient."""
-        if node.op == "get_attr":
-            value: Any = self.planner.captured.modules[""]
-            for part in str(node.target).split("."):
-                value = getattr(value, part)
-            return value
-        args, kwargs = fx.map_arg((node.args, node.kwargs), self.live)
-        module = self.planner.captured.modules[str(node.target)] if node.op == "call_module" else None
-        return evaluate(node, args, kwargs, module)
+        return current(self.planner.captured, node)
 
     def quantize(self, x: Tensor, slot: Slot) -> Tensor:
         """x rounded to the grid of a slot."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections import deque
 from typing import Any
@@ -20,6 +19,7 @@ from irnn_tvm.errors import (
 from irnn_tvm.quantization.agreement import capture_checked
 from irnn_tvm.quantization.calibrate import calibrate
 from irnn_tvm.quantization.capture import Captured
+from irnn_tvm.quantization.effective_weights import copied, effective_weights
 from irnn_tvm.quantization.inputs import Batch, CallLayout, check_tensor, flatten_call
 from irnn_tvm.quantization.integer_model import IntegerModel
 from irnn_tvm.quantization.planner import Planner, check_leaf
@@ -59,7 +59,7 @@ def prepare_qat(model: nn.Module, config: QatConfig | None = None, example: Any 
             'ranges="learned" needs example=, the arguments of one forward call: learned ranges are parameters, which '
             "must exist before the optimizer is made"
         )
-    twin = QatModel(copy.deepcopy(model), config)
+    twin = QatModel(copied(model), config)
     if example is not None:
         layout, tensors = flatten_call(twin.model, example, "the example")
         twin.capture(layout, tensors)
@@ -107,7 +107,8 @@ class QatModel(nn.Module):
         with evaluation_mode(self.model), torch.no_grad():
             detached = tuple(t.detach() for t in tensors)
             self.captured = capture_checked(self.model, layout, [Batch(0, detached)], check_leaf)
-            self.planner = Planner(self.captured, self.config.quant)
+            with effective_weights(self.model):
+                self.planner = Planner(self.captured, self.config.quant)
         for slot in observers.slots(self.planner):
             slot.provisional = True
             if slot.tensor_class == "cell" and self.config.cell_clip is not None:
@@ -147,7 +148,8 @@ class QatModel(nn.Module):
             if phase == "observe":
                 self.observe(tensors)
             self.simulation.begin(phase)
-            result = self.simulate(tensors)
+            with effective_weights(self.model):
+                result = self.simulate(tensors)
         except RuntimeError as error:  # what torch raises for sizes that do not fit together
             shapes = ", ".join(f"{n}: {tuple(t.shape)}" for n, t in zip(layout.names, tensors, strict=True))
             raise InputError(f"the model cannot run on this call ({shapes}): {error}") from error
@@ -166,7 +168,7 @@ class QatModel(nn.Module):
     def observe(self, tensors: tuple[Tensor, ...]) -> None:
         """Shows one batch of the float model to the observers. Raises CalibrationError for NaN or infinity."""
         assert self.planner is not None
-        with evaluation_mode(self.model), torch.no_grad():
+        with evaluation_mode(self.model), torch.no_grad(), effective_weights(self.model):
             calibrate(self.planner, [Batch(self.steps, tuple(t.detach() for t in tensors))])
         self.observed = True
         self._emission = None
@@ -258,7 +260,7 @@ class QatModel(nn.Module):
             )
         key = (self.steps, self.observed, *(t._version for t in (*self.parameters(), *self.buffers())))
         if self._emission is None or self._emission[0] != key:
-            with evaluation_mode(self.model), torch.no_grad():
+            with evaluation_mode(self.model), torch.no_grad(), effective_weights(self.model):
                 self._emission = key, emit(self)
         return self._emission[1]
 

@@ -41,6 +41,8 @@ class ConstantOp(Op):
             return self._mask(value)
         if isinstance(value, tuple | list):
             return type(value)(self._plan(v) for v in value)
+        if isinstance(value, bool | int | float):
+            return value  # a size
         raise self.refuse(
             f"a constant {getattr(value, 'dtype', type(value).__name__)} has no integer version"
         )
@@ -77,6 +79,8 @@ class ConstantOp(Op):
             return type(slot)(self._emit(emitter, s, v) for s, v in zip(slot, value, strict=True))
         if isinstance(slot, Slot):
             return emitter.constant(self.node.name, value, slot.qparams)
+        if isinstance(slot, bool | int | float):
+            return value
         if isinstance(slot, Mask):
             return emitter.reference  # nothing reads a mask; attention knows what it means
         return emitter.buffer(self.node.name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from irnn_tvm.quantization.emitter import Emitter
+from irnn_tvm.quantization.evaluate import current
 from irnn_tvm.quantization.modules.integer_embedding import IntegerEmbedding
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.layer import Layer, float_array
@@ -20,19 +22,25 @@ if TYPE_CHECKING:
 
 
 class EmbeddingLayer(Layer):
-    """One table; its slot observes all rows, because any id may come."""
+    """One table; its slot observes all rows, because any id may come. read: gives the float table as it is now."""
 
-    def __init__(self, op: Op, weight: Tensor) -> None:
+    def __init__(self, op: Op, read: Callable[[], Tensor]) -> None:
         super().__init__(op.planner, op.label)
-        self.weight = weight.detach()
+        self.read = read
         self.out = op.planner.new_slot(f"{op.label} output", bits=8)
         self.out.observer.update(self.weight)
 
+    @property
+    def weight(self) -> Tensor:
+        """The float table as it is now, [V, E], without gradient."""
+        return self.read().detach()
+
     def follow(self) -> None:
         """Sees the table again when training has moved it beyond what was seen."""
-        low, high = self.weight.aminmax()
+        weight = self.weight
+        low, high = weight.aminmax()
         if float(low) < self.out.observer.low or float(high) > self.out.observer.high:
-            self.out.observer.update(self.weight)
+            self.out.observer.update(weight)
 
     def tie(self) -> None:
         """The table also multiplies (tied weights): 0 is its zero point, and -128 is no weight."""
@@ -67,7 +75,7 @@ class EmbeddingOp(Op):
         weight = self._weight()
         ids.restrict(weight.shape[0])
         if key not in self.planner.layers:
-            self.planner.layers[key] = self.planner.tables[place(weight)] = EmbeddingLayer(self, weight)
+            self.planner.layers[key] = self.planner.tables[place(weight)] = EmbeddingLayer(self, self.table)
         self.layer: EmbeddingLayer = self.planner.layers[key]
         return self.layer.out
 
@@ -83,18 +91,23 @@ class EmbeddingOp(Op):
         table = self.argument(1, "weight")
         if not isinstance(table, fx.Node) or not self.planner.is_constant(table):
             raise self.refuse("its table must be a parameter")
-        weight: Tensor = table.meta["value"]
-        return weight
+        return self.table()
+
+    def table(self) -> Tensor:
+        """The float table as it is now, with its gradient."""
+        found: Any
+        if isinstance(self.module, nn.Embedding):
+            found = self.module.weight
+        else:
+            found = current(self.planner.captured, self.argument(1, "weight"))
+        assert isinstance(found, Tensor)
+        return found
 
     def observe(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         self.layer.follow()
 
     def simulate(self, sim: Simulation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if isinstance(self.module, nn.Embedding):
-            weight: Tensor = self.module.weight
-        else:
-            weight = sim.live(self.argument(1, "weight"))
-        return sim.quantize(F.embedding(args[0] if args else kwargs["input"], weight), self.layer.out)
+        return sim.quantize(F.embedding(args[0] if args else kwargs["input"], self.table()), self.layer.out)
 
     def emit(self, emitter: Emitter) -> Any:
         return self.layer.emit(emitter, emitter.env[self.argument(0, "input")])

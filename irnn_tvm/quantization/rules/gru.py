@@ -69,7 +69,6 @@ class GruLayer(Layer):
         super().__init__(op.planner, op.label)
         self.module = module
         self.reset_after = bool(getattr(module, "reset_after", True))
-        self.weights = direction_weights(module)
         config = op.config
         new = op.planner.new_slot
         self.output = [
@@ -88,6 +87,11 @@ class GruLayer(Layer):
         ]
         inner_class = "gate" if self.reset_after else "hidden"
         self.inner = [[config.observer(inner_class) for _ in directions] for directions in self.weights]
+
+    @property
+    def weights(self) -> list[list[DirectionWeights]]:
+        """[layer][direction], as they are now."""
+        return direction_weights(self.module)
 
     def trace(self, x: Tensor, h0: Tensor | None, refine: bool) -> None:
         """Runs the float layer on time-major x and stacked states. Shows everything to the observers or, when

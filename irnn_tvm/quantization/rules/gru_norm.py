@@ -48,9 +48,6 @@ class GruNormLayer(VariantLayer):
         assert module.norm is not None
         self.module, self.norm = module, module.norm
         directions = 2 if module.bidirectional else 1
-        self.weights: list[list[GruWeights]] = [
-            [gru_weights(module, k, d) for d in range(directions)] for k in range(module.num_layers)
-        ]
         self.output = [
             op.planner.new_slot(f"{op.label} hidden state of layer {k}", tensor_class="hidden", bits=8)
             for k in range(module.num_layers)
@@ -64,6 +61,13 @@ class GruNormLayer(VariantLayer):
                 for k in range(module.num_layers)
             ],
         )
+
+    @property
+    def weights(self) -> list[list[GruWeights]]:
+        """[layer][direction], as they are now."""
+        module = self.module
+        directions = range(2 if module.bidirectional else 1)
+        return [[gru_weights(module, k, d) for d in directions] for k in range(module.num_layers)]
 
     def source(self, k: int) -> Slot:
         return self.entry if k == 0 else self.output[k - 1]

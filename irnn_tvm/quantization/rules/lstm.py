@@ -50,7 +50,6 @@ class LstmLayer(Layer):
     def __init__(self, op: Op, module: nn.LSTM | nn.LSTMCell) -> None:
         super().__init__(op.planner, op.label)
         self.module = module
-        self.weights = direction_weights(module)
         config = op.config
         new = op.planner.new_slot
         self.hidden = [
@@ -66,6 +65,11 @@ class LstmLayer(Layer):
         self.gates = [
             [[config.observer("gate") for _ in GATES] for _ in directions] for directions in self.weights
         ]
+
+    @property
+    def weights(self) -> list[list[DirectionWeights]]:
+        """[layer][direction], as they are now."""
+        return direction_weights(self.module)
 
     def share_hidden(self) -> None:
         """Stacked hidden states are one tensor, so all layers get the same parameters."""

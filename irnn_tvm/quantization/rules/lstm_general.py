@@ -34,9 +34,6 @@ class LstmGeneralLayer(VariantLayer):
         self.module = module
         self.form = lstm_form(module)
         directions = 2 if module.bidirectional else 1
-        self.weights: list[list[LstmWeights]] = [
-            [lstm_weights(module, k, d) for d in range(directions)] for k in range(module.num_layers)
-        ]
         new = op.planner.new_slot
         self.hidden = [
             new(f"{op.label} hidden state of layer {k}", tensor_class="hidden", bits=8)
@@ -54,6 +51,13 @@ class LstmGeneralLayer(VariantLayer):
                 for k in range(module.num_layers)
             ],
         )
+
+    @property
+    def weights(self) -> list[list[LstmWeights]]:
+        """[layer][direction], as they are now."""
+        module = self.module
+        directions = range(2 if module.bidirectional else 1)
+        return [[lstm_weights(module, k, d) for d in directions] for k in range(module.num_layers)]
 
     def share_hidden(self) -> None:
         """Stacked hidden states are one tensor, so all layers get the same parameters."""

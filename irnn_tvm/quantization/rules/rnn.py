@@ -17,6 +17,7 @@ from irnn_tvm.quantization.modules.integer_gru import IntegerGRU
 from irnn_tvm.quantization.modules.integer_rnn import IntegerRNNLayer, RnnScalars
 from irnn_tvm.quantization.rules.base import Op, Registry
 from irnn_tvm.quantization.rules.recurrent import (
+    DirectionWeights,
     as_called,
     direction_weights,
     gate_rows,
@@ -42,7 +43,6 @@ class RnnLayer(VariantLayer):
     def __init__(self, op: Op, module: nn.RNN | nn.RNNCell) -> None:
         self.module = module
         self.function = str(module.nonlinearity)
-        self.weights = direction_weights(module)
         self.hidden = [
             op.planner.new_slot(f"{op.label} hidden state of layer {k}", tensor_class="hidden", bits=8)
             for k in range(len(self.weights))
@@ -56,6 +56,11 @@ class RnnLayer(VariantLayer):
                 for k, directions in enumerate(self.weights)
             ],
         )
+
+    @property
+    def weights(self) -> list[list[DirectionWeights]]:
+        """[layer][direction], as they are now."""
+        return direction_weights(self.module)
 
     def share_hidden(self) -> None:
         """Stacked hidden states are one tensor, so all layers get the same parameters."""
