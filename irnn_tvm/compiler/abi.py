@@ -53,7 +53,8 @@ class Interface:
     streamable: step exists and run loops over it; feedback: (input, output) pairs that run carries from step to
     step; fixed_steps: the only accepted T, or None; min_steps, max_steps: smallest and largest accepted T (0: no
     limit). at_once: steps that a streaming library works on together in run, at most. threads: that share its work.
-    fetch_bytes: of weights that are fetched at a time, at most; 0: they are read where they lie.
+    fetch_bytes: of weights that are fetched at a time, at most; 0: they are read where they lie. notes: which names are
+    not what was asked for.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Interface:
     at_once: int = 1
     threads: int = 1
     fetch_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def snapshot_bytes(self) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from irnn_tvm import targets
 from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
 from irnn_tvm.compiler.memory import Memory, check
+from irnn_tvm.compiler.names import library_name, tensor_name
 from irnn_tvm.compiler.pipeline import Lowered, call_counts, lower_program
 from irnn_tvm.compiler.placement import check_names, place
 from irnn_tvm.compiler.plan import ITEM_BYTES, aligned, expression
@@ -32,13 +33,6 @@ if TYPE_CHECKING:
 
     from irnn_tvm.compiler.kernels import Kernel
 
-# Words that cannot name a parameter in the generated C: the language's, and the generator's own.
-C_KEYWORDS = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if inline int long
-    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    state arena code main t forward check set_initial in_table check_state copy_rows used overlap snapshot
-    interface checksum check_memory set_head snapshot_checksum""".split()  # noqa: SIM905
-)
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -65,7 +59,9 @@ def build(
     model: an IntegerModel; a float nn.Module together with `calibration` (batches for irnn_tvm.quantize) and
     optionally `config`; a torch.export.ExportedProgram of an integer model; or the path of a .pt2 file.
     target: a name from irnn_tvm.TARGETS. out: directory to write (replaced whole when it holds an earlier build);
-    default: a temporary one that lives as long as the Library. name: prefix of every C symbol and file.
+    default: a temporary one that lives as long as the Library. name: prefix of every C symbol and
+    file, in lower-case letters, digits and underscores; a word that C or C++ reserves gets "_model" behind it. `notes`
+    in report.json says so, and which tensors are called otherwise in C.
     batch: fixed batch size. seq_len: fixes the sequence length; without it the length is a run-time value.
     max_seq_len: longest sequence; sizes the arena of models that need the whole sequence at once (default 256).
     threads: how many share the work of large products (from half a million multiply-accumulates on), on targets with an
@@ -85,10 +81,11 @@ def build(
     ToolNotFoundError, MemoryBudgetError, or BuildError when a step of the compiler fails; nothing is half written then.
     """
     chosen = targets.get(target)
-    if not _NAME.match(name) or name in C_KEYWORDS:
+    if not isinstance(name, str) or not _NAME.match(name):
         raise BuildError(
             f"name {name!r} cannot prefix C symbols; use lower-case letters, digits and underscores"
         )
+    name, renamed = library_name(name)
     destination = None if out is None else Path(out)
     if destination is not None:
         _check_destination(destination)
@@ -114,10 +111,10 @@ def build(
         folder = parent / name
         folder.mkdir()
         if chosen.variants:
-            _write_variants(lowered, specs, variants, chosen, name, folder, threads)
+            _write_variants(lowered, specs, variants, chosen, (name, renamed), folder, threads)
         else:
             places = placement, stream_weights
-            _write(lowered[0], specs, chosen, name, folder, threads, program, places)
+            _write(lowered[0], specs, chosen, (name, renamed), folder, threads, program, places)
         if memory is not None:
             check(memory, json.loads((folder / "report.json").read_text(encoding="utf-8")))
         if destination is not None:
@@ -178,28 +175,37 @@ def _check_destination(path: Path) -> None:
         )
 
 
-def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Target, name: str) -> Interface:
-    """Names, shapes and sizes of everything that crosses the C interface."""
+def make_interface(
+    lowered: Lowered,
+    specs: dict[str, Any],
+    target: targets.Target,
+    name: str,
+    renamed: str | None = None,
+) -> Interface:
+    """Names, shapes and sizes of everything that crosses the C interface. renamed: the note where `name` is not what
+    was asked for."""
     in_specs, out_specs = specs.get("inputs", []), specs.get("outputs", [])
     used: set[str] = set()
+    notes = [] if renamed is None else [renamed]
+
+    def named(label: str, ty: Any, spec: dict[str, Any], kind: str, limit: int | str | None = None) -> Tensor:
+        identifier, note = tensor_name(str(spec.get("name") or label), used, kind)
+        notes.extend([note] if note is not None else [])
+        return _tensor(identifier, ty, spec, limit)
+
     inputs = [
-        _tensor(
-            _identifier(label, used),
-            ty,
-            in_specs[i] if i < len(in_specs) else {},
-            lowered.index_limits.get(i),
-        )
+        named(label, ty, in_specs[i] if i < len(in_specs) else {}, "input", lowered.index_limits.get(i))
         for i, (label, ty) in enumerate(lowered.params)
     ]
-    for i, spec in enumerate(in_specs):
-        if i < len(inputs) and spec.get("name"):
-            used.discard(inputs[i].name)
-            inputs[i] = replace(inputs[i], name=_identifier(spec["name"], used))
-    outputs = []
-    for i, ty in enumerate(lowered.results):
-        spec = out_specs[i] if i < len(out_specs) else {}
-        label = str(spec.get("name") or ("y" if len(lowered.results) == 1 else f"y{i}"))
-        outputs.append(_tensor(_identifier(label, used), ty, spec, None))
+    outputs = [
+        named(
+            "y" if len(lowered.results) == 1 else f"y{i}",
+            ty,
+            out_specs[i] if i < len(out_specs) else {},
+            "output",
+        )
+        for i, ty in enumerate(lowered.results)
+    ]
     arena = lowered.plan.arena_bytes
     if lowered.streaming.streamable and lowered.fixed_steps is None:
         inputs, arena = _stage(inputs, arena, lowered.at_once)
@@ -225,6 +231,7 @@ def make_interface(lowered: Lowered, specs: dict[str, Any], target: targets.Targ
         model_hash=zlib.crc32(name.encode(), lowered.digest),
         summary=_summary(lowered),
         at_once=lowered.at_once,
+        notes=tuple(notes),
     )
 
 
@@ -232,18 +239,6 @@ def _summary(lowered: Lowered) -> str:
     if lowered.streaming.streamable:
         return "Runs step by step (step) or over whole sequences (run); both give the same integers."
     return f"Runs over whole sequences only: {lowered.streaming.reason}."
-
-
-def _identifier(label: str, used: set[str]) -> str:
-    base = re.sub(r"\W", "_", label).lower()
-    base = f"_{base}" if not base or base[0].isdigit() else base
-    base = f"{base}_" if base in C_KEYWORDS else base
-    name, n = base, 1
-    while name in used:
-        n += 1
-        name = f"{base}{n}"
-    used.add(name)
-    return name
 
 
 def _tensor(name: str, ty: Any, spec: dict[str, Any], limit: int | str | None) -> Tensor:
@@ -274,16 +269,19 @@ def _write(
     lowered: Lowered,
     specs: dict[str, Any],
     target: targets.Target,
-    name: str,
+    named: tuple[str, str | None],
     folder: Path,
     threads: int,
     program: torch.export.ExportedProgram,
     places: tuple[Mapping[str, str] | str | None, str | None],
 ) -> None:
-    """Fills `folder` with the library, header, runner and report, and with a self-test where it goes to a device."""
+    """Fills `folder` with the library, header, runner and report, and with a self-test where it goes to a device.
+
+    named: the library's name, and the note where it is not what was asked for."""
     from irnn_tvm.compiler.emit import emit_library
 
-    io = replace(make_interface(lowered, specs, target, name), threads=threads)
+    name = named[0]
+    io = replace(make_interface(lowered, specs, target, *named), threads=threads)
     kernels = _kernels(lowered, name, target, threads)
     found = place(lowered.plan, kernels, *places)
     io = replace(io, fetch_bytes=found.fetch_bytes)
@@ -339,17 +337,18 @@ def _write_variants(
     specs: dict[str, Any],
     variants: list[targets.Target],
     target: targets.Target,
-    name: str,
+    named: tuple[str, str | None],
     folder: Path,
     threads: int,
 ) -> None:
     """The same for a library that chooses among variants at run time."""
     from irnn_tvm.compiler.variants import Variant, emit_variants, prefix
 
+    name = named[0]
     made: list[Variant] = []
     for one, variant in zip(lowered, variants, strict=True):
         inner = prefix(name, variant)
-        io = replace(make_interface(one, specs, target, name), name=inner, threads=threads)
+        io = replace(make_interface(one, specs, target, *named), name=inner, threads=threads)
         kernels = _kernels(one, inner, variant, threads)
         made.append(Variant(variant, io, one.plan, kernels, call_counts(one)))
     emit_variants(name, made, lowered[0].streaming.reason, target, folder)

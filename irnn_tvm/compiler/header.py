@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from irnn_tvm.compiler.abi import Interface, Tensor
+from irnn_tvm.compiler.header_tensors import ALIGNED, float_lines, tensor_lines
 
 CODES = """#ifndef IRNN_OK
 #define IRNN_OK 0         /* success */
@@ -51,11 +52,14 @@ def header(io: Interface, choice: bool = False) -> str:
         "",
         "#include <stdint.h>",
         "",
+        CODES,
+        "",
+        "/* Memory for states and arenas: `IRNN_ALIGNED static unsigned char state[...]`, first in a declaration. */",
+        ALIGNED,
+        "",
         "#ifdef __cplusplus",
         'extern "C" {',
         "#endif",
-        "",
-        CODES,
         "",
         f"#define {upper}_ALIGN 16",
         f"#define {upper}_STATE_BYTES {io.state_bytes}",
@@ -64,6 +68,8 @@ def header(io: Interface, choice: bool = False) -> str:
         f"#define {upper}_ARENA_BYTES {io.arena_bytes}",
         f"#define {upper}_MIN_T {io.fixed_steps or io.min_steps} /* shortest sequence of one run */",
         f"#define {upper}_MAX_T {io.fixed_steps or io.max_steps} /* longest sequence of one run, 0: no limit */",
+        "",
+        *tensor_lines(io),
         "",
         f"/* Prepares {upper}_STATE_BYTES bytes of your memory (aligned to {upper}_ALIGN) as a new stream. */",
         f"int {io.name}_init_for(void *state, uint32_t interface);",
@@ -121,6 +127,7 @@ def header(io: Interface, choice: bool = False) -> str:
         "#endif",
         "",
         f"#endif /* {upper}_H */",
+        *float_lines(io),
         "",
     ]
     return "\n".join(lines)

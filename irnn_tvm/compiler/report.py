@@ -37,6 +37,7 @@ def interface_report(
         "streamable": io.streamable,
         "not_streamable_because": None if io.streamable else stream_reason,
         "time": time,
+        "notes": list(io.notes),
     }
 
 

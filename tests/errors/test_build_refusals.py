@@ -55,7 +55,7 @@ def test_typo_in_the_target(model: IntegerModel) -> None:
         irnn_tvm.build(model, target="cortexm4")
 
 
-@pytest.mark.parametrize("name", ["", "Model", "2model", "my-model", "int"])
+@pytest.mark.parametrize("name", ["", "Model", "2model", "my-model", "réseau"])
 def test_a_name_that_c_cannot_have(model: IntegerModel, name: str) -> None:
     with pytest.raises(errors.BuildError, match="cannot prefix C symbols"):
         irnn_tvm.build(model, name=name)

@@ -89,7 +89,7 @@ class Package:
             f"  {name}_init(state);\n"
             "}\n\n"
             "void loop() {\n"
-            f"  // Fill {self.report['inputs'][0]['name']} with what {name}.h describes.\n"
+            f"  // Fill {_buffers(self)[0]} with what {name}.h describes.\n"
             f"  Serial.println({_call(self)});\n"
             "  delay(1000);\n"
             "}\n"
@@ -113,14 +113,23 @@ def _memory(package: Package) -> str:
         f"{aligned} uint8_t state[{upper}_STATE_BYTES];",
         f"{aligned} uint8_t arena[{upper}_ARENA_BYTES];",
     ]
-    for tensor in (*report["inputs"], *report["outputs"]):
-        lines.append(f"{aligned} {tensor['dtype']}_t {tensor['name']}[{_elements(tensor)}];")
+    for buffer, tensor in zip(_buffers(package), (*report["inputs"], *report["outputs"])):
+        lines.append(f"{aligned} {tensor['dtype']}_t {buffer}[{_elements(tensor)}];")
     return "\n".join(lines) + "\n"
+
+
+def _buffers(package: Package) -> list[str]:
+    """Variables of all tensors. Their own names may be those of functions that the environment has (y1)."""
+    report = package.report
+    return [
+        *(f"input_{tensor['name']}" for tensor in report["inputs"]),
+        *(f"output_{tensor['name']}" for tensor in report["outputs"]),
+    ]
 
 
 def _call(package: Package) -> str:
     report = package.report
-    names = ", ".join(tensor["name"] for tensor in (*report["inputs"], *report["outputs"]))
+    names = ", ".join(_buffers(package))
     if report["streamable"] and report["time"]["dynamic"]:
         return f"{package.name}_step(state, arena, {names})"
     return f"{package.name}_run(state, arena, T, {names})"
