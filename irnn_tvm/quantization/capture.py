@@ -10,6 +10,7 @@ from __future__ import annotations
 import dis
 import linecache
 import math
+import operator
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -263,6 +264,21 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
+    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        """A proxy, or a tuple of them where the value is a tuple, as `isinstance(y, tuple)` expects."""
+        return self._opened(super().create_proxy(*args, **kwargs))
+
+    def _opened(self, made: Any) -> Any:
+        value = made.node.meta.get("value")
+        if not isinstance(value, tuple | list) or isinstance(value, torch.Size):
+            return made
+        parts = [
+            None if v is None else self.create_proxy("call_function", operator.getitem, (made, i), {})
+            for i, v in enumerate(value)
+        ]
+        kind: Any = type(value)
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
     ) -> tuple[Any, list[Any]]:
@@ -283,13 +299,32 @@ class _Tracer(fx.Tracer):
         if self.evaluating:
             return forward(*args, **kwargs)
         try:
+            self._install(m)
             if is_leaf(m) and user_hooks(m):
                 self.check(self.path_of_module(m), m)
                 return self._call_hooked(m, forward, args, kwargs)
             return super().call_module(m, forward, args, kwargs)
         except Exception:
-            self.failed_in = self.failed_in or self.path_of_module(m)
+            self.failed_in = self.failed_in or (self.submodule_paths or {}).get(m)
             raise
+
+    def _install(self, m: nn.Module) -> None:
+        """Gives a module that forward made (nn.ReLU()(x)) a name, for as long as the model is captured."""
+        assert self.submodule_paths is not None
+        if m in self.submodule_paths:
+            return
+        kind = type(m).__name__
+        if next(m.parameters(), None) is not None or next(m.buffers(), None) is not None:
+            raise UnsupportedModuleError(
+                f"the forward pass makes a {kind} with weights, or calls one that is no attribute of a module (in a "
+                "list, say): make it in __init__, as an attribute or in an nn.ModuleList"
+            )
+        for name, module in m.named_modules(
+            prefix=self.get_fresh_qualname(f"{kind.lower()}_made_in_forward")
+        ):
+            self.submodule_paths[module] = name
+            if module is m:
+                self.root.add_module(name, m)
 
     def _call_hooked(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """A layer with hooks: torch's own code calls them, around the layer's node in the place of its forward."""

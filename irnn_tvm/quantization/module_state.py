@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,19 @@ from torch import Tensor, nn
 CONTAINERS = (dict, list, set, deque, bytearray)
 DEEP = 6  # containers in containers
 TABLES = ("_parameters", "_buffers", "_modules")
-OPAQUE = (ModuleType, FunctionType, type)
+OPAQUE = (ModuleType, type)
 
 
 @dataclass
 class _Kept:
     """One object that can change: its name for people, and a copy of its content. table: of a module's buffers and
-    such, whose entries are the module's attributes."""
+    such, whose entries are the module's attributes. notes: of a hook or another function, which is no state."""
 
     name: str
     thing: Any
     content: Any
     table: bool = False
+    notes: bool = False
 
 
 class Snapshot:
@@ -37,6 +39,7 @@ class Snapshot:
     def __init__(self, model: nn.Module) -> None:
         self.kept: list[_Kept] = []
         self._seen: set[int] = set()
+        self._in_function = False
         for name, module in model.named_modules():
             self._keep_object(name, module)
 
@@ -45,7 +48,7 @@ class Snapshot:
             return
         self._seen.add(id(thing))
         attributes = vars(thing)
-        self.kept.append(_Kept(name, thing, dict(attributes)))
+        self.kept.append(_Kept(name, thing, dict(attributes), notes=self._in_function))
         for key, value in attributes.items():
             table = isinstance(thing, nn.Module) and key in TABLES
             self._keep(name if table else _join(name, key), value, DEEP, table)
@@ -53,16 +56,24 @@ class Snapshot:
     def _keep(self, name: str, value: Any, depth: int, table: bool = False) -> None:
         if id(value) in self._seen or depth == 0 or isinstance(value, (*OPAQUE, nn.Module)):
             return
+        notes = self._in_function
+        if isinstance(value, FunctionType | MethodType | partial):
+            self._seen.add(id(value))
+            self._in_function = True
+            for held in _held_by(value):
+                self._keep(name, held, depth - 1)
+            self._in_function = notes
+            return
         if isinstance(value, Tensor):
             self._seen.add(id(value))
             with torch.no_grad():
-                self.kept.append(_Kept(name, value, value.detach().clone()))
+                self.kept.append(_Kept(name, value, value.detach().clone(), notes=notes))
         elif isinstance(value, np.ndarray):
             self._seen.add(id(value))
-            self.kept.append(_Kept(name, value, value.copy()))
+            self.kept.append(_Kept(name, value, value.copy(), notes=notes))
         elif isinstance(value, CONTAINERS):
             self._seen.add(id(value))
-            self.kept.append(_Kept(name, value, copy.copy(value), table))
+            self.kept.append(_Kept(name, value, copy.copy(value), table, notes))
             items: Any = value.items() if isinstance(value, dict) else enumerate(value)
             if not isinstance(value, bytearray):
                 for key, element in items:
@@ -77,6 +88,8 @@ class Snapshot:
         """Names of what is not as it was: "cell.h", "cell.cache['key']" and so on, each once."""
         found: list[str] = []
         for kept in self.kept:
+            if kept.notes:
+                continue
             if isinstance(kept.content, Tensor | np.ndarray):
                 if not _equal(kept.thing, kept.content):
                     found.append(kept.name)
@@ -166,6 +179,21 @@ def _recording(kind: Any, attributes: dict[str, str], first: dict[str, str]) -> 
 
     methods = {"__getattribute__": __getattribute__, "__setattr__": __setattr__}
     return type(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})
+
+
+def _held_by(function: Any) -> list[Any]:
+    """What a function remembers: variables that it closes over, its object, its arguments."""
+    if isinstance(function, MethodType):
+        return [function.__self__, function.__func__]
+    if isinstance(function, partial):
+        return [function.func, function.args, function.keywords]
+    held: list[Any] = list(function.__defaults__ or ())
+    for cell in function.__closure__ or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:  # a variable that has no value yet
+            continue
+    return held
 
 
 def _join(name: str, key: Any) -> str:

@@ -220,7 +220,7 @@ def test_the_report_has_a_row_per_attention() -> None:
         (
             lambda m, a: F.scaled_dot_product_attention(a, a, a, dropout_p=0.1),
             (x(3, 5, 8),),
-            "dropout_p > 0 is random",
+            "is random",
         ),
         (
             lambda m, a: F.scaled_dot_product_attention(a, a[:1], a[:1]),

@@ -12,6 +12,7 @@ from networks import MODELS, Network
 from sampling import sampled
 from torch import nn
 
+from irnn_tvm.errors import UnsupportedModuleError
 from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
 
 FAST = QuantConfig(gate_bits=8, cell_bits=8)  # small tables are fitted fast
@@ -140,3 +141,41 @@ def test_stacked_lstm_keeps_scales_per_layer_when_only_single_states_are_read() 
         integer = quantize(Model(stacked), [torch.randn(5, 3, 8)], FAST)
         scales = {row.scale for row in integer.report if row.tensor == "hidden state"}
         assert len(scales) == (1 if stacked else 2)
+
+
+def test_a_result_that_is_a_tuple_is_one() -> None:
+    class Residual(nn.Module):
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.layer(x)
+            if isinstance(y, tuple):
+                y = y[0]
+            first, *others = y.chunk(4, -1)
+            return x + torch.cat([*others, first], -1)
+
+    for layer in (nn.LSTM(8, 8), nn.GRU(8, 8), nn.Linear(8, 8)):
+        model, x = Residual(layer).eval(), torch.randn(5, 3, 8)
+        assert sqnr(model(x), quantize(model, [x], FAST).float_forward(x)) > 20
+
+
+def test_layers_that_forward_makes() -> None:
+    class Model(nn.Module):
+        def __init__(self, unlisted: bool) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+            self.layers = [nn.Linear(8, 8)] if unlisted else []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = nn.Sequential(nn.ReLU(), nn.Flatten())(self.linear(x))
+            for layer in self.layers:
+                y = layer(y)
+            return y
+
+    model, x = Model(unlisted=False).eval(), torch.randn(5, 8)
+    assert sqnr(model(x), quantize(model, [x], FAST).float_forward(x)) > 20
+    assert list(dict(model.named_modules())) == ["", "linear"]
+    with pytest.raises(UnsupportedModuleError, match=r"nn.ModuleList.*test_capture.py:"):
+        quantize(Model(unlisted=True).eval(), [x], FAST)

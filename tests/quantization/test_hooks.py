@@ -128,6 +128,30 @@ def test_it_takes_part(change: Callable[[nn.Sequential], None]) -> None:
     assert plain.shape == (1, 8)
 
 
+def test_what_a_hook_collects_stays_the_users() -> None:
+    model = two().eval()
+    outputs: list[Tensor] = []
+    by_name: dict[str, Tensor] = {}
+
+    class Recorder:
+        def __init__(self) -> None:
+            self.last: Tensor | None = None
+
+        def hook(self, layer: nn.Module, args: Any, out: Tensor) -> None:
+            self.last = out
+
+    recorder = Recorder()
+    model[0].register_forward_hook(lambda layer, args, out: outputs.append(out))
+    model[1].register_forward_hook(lambda layer, args, out: by_name.update(head=out))
+    model[1].register_forward_hook(recorder.hook)
+    x = torch.randn(30, 8)
+    quantize(model, [x], FAST)
+    assert (outputs, by_name, recorder.last) == ([], {}, None)
+    model(x)
+    assert len(outputs) == len(by_name) == 1
+    assert isinstance(recorder.last, Tensor)
+
+
 def test_hooks_of_recurrent_layers() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
