@@ -7,7 +7,11 @@ on stderr and exit code 2.
 
 from __future__ import annotations
 
+import errno
 import json
+import tempfile
+import traceback
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +20,8 @@ import typer
 from typer.core import TyperGroup
 
 from irnn_tvm._version import __version__
-from irnn_tvm.errors import InputError, IrnnError, LoadError
+from irnn_tvm.boundary import translate
+from irnn_tvm.errors import InputError, InternalError, IrnnError, LoadError
 from irnn_tvm.terminal import show
 from irnn_tvm.tuning import commands
 
@@ -25,14 +30,39 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+# What typer says of a command line by itself.
+CLICK = (typer.Exit, typer.Abort, *typer.BadParameter.__mro__[1:-3])
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    typer.echo(f"irnn-tvm: {category.__name__}: {message}", err=True)
+
+
+def _traceback_file(own: IrnnError, error: Exception) -> str:
+    """Where the traceback of a defect is kept; nothing for other errors."""
+    if not isinstance(own, InternalError):
+        return ""
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="irnn-tvm-", suffix=".txt", delete=False) as file:
+            file.write(text)
+    except OSError:
+        return f"\n{text}"
+    return f" The traceback is in {file.name}."
+
+
 class _OneLineErrors(TyperGroup):
-    """Turns the package's own errors into one line; anything else is a defect and keeps its traceback."""
+    """One line for every error, and a file with the traceback where it is a defect; warnings on one line, too."""
 
     def invoke(self, ctx: Any) -> Any:
+        warnings.showwarning = _show_warning
         try:
             return super().invoke(ctx)
-        except IrnnError as error:
-            typer.echo(f"irnn-tvm: {type(error).__name__}: {error}", err=True)
+        except Exception as error:
+            if isinstance(error, CLICK) or getattr(error, "errno", None) == errno.EPIPE:
+                raise
+            own = error if isinstance(error, IrnnError) else translate(error, "the command")
+            typer.echo(f"irnn-tvm: {type(own).__name__}: {own}{_traceback_file(own, error)}", err=True)
             raise typer.Exit(2) from None
 
 

@@ -59,3 +59,15 @@ class EmulatorError(IrnnError):
 
 class TuningError(IrnnError):
     """Tuning cannot start or go on: a device, a log or a setting is not what it has to be."""
+
+
+class ResourceError(IrnnError):
+    """Memory, disk space or a permission that an operation needs is not there; nothing is wrong with the model."""
+
+
+class InternalError(IrnnError):
+    """Something failed that should not: a defect of irnn_tvm. The original error is its __cause__."""
+
+
+class QualityWarning(UserWarning):
+    """The integer model is further from the float model on the calibration data than it should be."""

@@ -88,7 +88,7 @@ def test_runtime_is_for_python_3_9(path: Path) -> None:
     tree = ast.parse(source, feature_version=(3, 9))
     assert (
         "from __future__ import annotations" in source
-        or path.name in ("_version.py", "errors.py")
+        or path.name in ("_version.py", "boundary.py", "errors.py")
         or (path.parts[-2:] == ("runtime", "__init__.py"))
     )
     for node in ast.walk(tree):
@@ -150,6 +150,7 @@ def test_wheels_have_every_file_once(wheels: tuple[Path, Path]) -> None:
     assert {name for name in runtime if not name.startswith(("irnn_tvm/runtime/", "irnn_tvm_runtime-"))} == {
         "irnn_tvm/__init__.py",
         "irnn_tvm/_version.py",
+        "irnn_tvm/boundary.py",
         "irnn_tvm/errors.py",
         "irnn_tvm/py.typed",
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irnn_tvm import targets
+from irnn_tvm.boundary import public
 from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
 from irnn_tvm.compiler.memory import Memory, check
 from irnn_tvm.compiler.names import library_name, tensor_name
@@ -23,7 +24,7 @@ from irnn_tvm.compiler.plan import ITEM_BYTES, aligned, expression
 from irnn_tvm.compiler.selftest import make_vectors
 from irnn_tvm.compiler.threads import check_threads
 from irnn_tvm.compiler.tuned import choose_for
-from irnn_tvm.errors import BuildError
+from irnn_tvm.errors import BuildError, UnsupportedModuleError
 from irnn_tvm.runtime.export import copy_directory
 from irnn_tvm.runtime.library import Library, load
 from irnn_tvm.runtime.pickling import remove_with
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
+@public
 def build(
     model: Any,
     target: str = "host",
@@ -144,26 +146,28 @@ def resolve_program(
     import torch
 
     from irnn_tvm.frontend.exporting import export_program
+    from irnn_tvm.frontend.model_files import integer_program
     from irnn_tvm.frontend.pt2 import load_program, specs_of
     from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
+    from irnn_tvm.quantization.accepted import float_module
 
     if isinstance(model, str | Path):
-        return load_program(model)
+        program, specs = load_program(model)
+        return integer_program(program, str(model)), specs
     if isinstance(model, torch.export.ExportedProgram):
-        return model, {}
-    if isinstance(model, torch.nn.Module) and not isinstance(model, IntegerModel):
+        return integer_program(model, "the ExportedProgram"), {}
+    if not isinstance(model, IntegerModel):
+        try:
+            model = float_module(model)
+        except UnsupportedModuleError as error:
+            raise BuildError(f"cannot build: {error}") from error
         if calibration is None:
             raise BuildError(
                 f"{type(model).__name__} is a float module: quantize it first, or pass calibration= batches to build"
             )
         model = quantize(model, calibration, config if config is not None else QuantConfig())
-    if isinstance(model, IntegerModel):
-        program = export_program(model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
-        return program, specs_of(model)
-    raise BuildError(
-        f"cannot build a {type(model).__name__}; supported: IntegerModel, float nn.Module with calibration=, "
-        "ExportedProgram, path of a .pt2 file"
-    )
+    program = export_program(model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
+    return program, specs_of(model)
 
 
 def _check_destination(path: Path) -> None:

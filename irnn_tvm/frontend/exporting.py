@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from irnn_tvm.boundary import public, shortened
 from irnn_tvm.errors import BuildError, InputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Axes:
     time: tuple[int | None, ...]
 
 
+@public
 def export_program(
     model: IntegerModel,
     *,
@@ -97,7 +99,7 @@ def _export(model: IntegerModel, inputs: tuple[Any, ...], shapes: Any) -> torch.
         with torch.no_grad():
             return torch.export.export(model.graph_module, inputs, dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many types, all with a text for people
-        raise BuildError(f"torch.export refused the integer model: {error}") from error
+        raise BuildError(f"torch.export refused the integer model: {shortened(error)}") from error
     finally:
         log.setLevel(level)
 

@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from irnn_tvm.boundary import public, shortened
 from irnn_tvm.errors import ProgramError
+from irnn_tvm.frontend.model_files import other_format
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 SPECS_FILE = "irnn_specs.json"
 
 
+@public
 def save_program(
     program: torch.export.ExportedProgram | Any, path: str | Path, specs: dict[str, Any] | None = None
 ) -> None:
@@ -42,6 +45,7 @@ def save_program(
         temporary.unlink(missing_ok=True)
 
 
+@public
 def load_program(path: str | Path) -> tuple[torch.export.ExportedProgram, dict[str, Any]]:
     """Reads a .pt2 file. Raises ProgramError when it is missing, truncated or not an exported program."""
     import zipfile
@@ -53,6 +57,9 @@ def load_program(path: str | Path) -> tuple[torch.export.ExportedProgram, dict[s
     path = Path(path)
     if not path.is_file():
         raise ProgramError(f"{path} does not exist or is not a file")
+    other = other_format(path)
+    if other is not None:
+        raise ProgramError(f"{path} is {other}")
     if not zipfile.is_zipfile(path):
         raise ProgramError(f"{path} is not a .pt2 file, or it is truncated")
     extra = {SPECS_FILE: ""}
@@ -65,7 +72,7 @@ def load_program(path: str | Path) -> tuple[torch.export.ExportedProgram, dict[s
     except ProgramError:
         raise
     except Exception as error:  # torch.export.load raises many types for damaged archives
-        raise ProgramError(f"{path} cannot be read as an exported program: {error}") from error
+        raise ProgramError(f"{path} cannot be read as an exported program: {shortened(error)}") from error
     text: Any = extra[SPECS_FILE]
     return program, json.loads(text) if text else {}
 

@@ -42,7 +42,7 @@ def calibrate(planner: Planner, batches: list[Batch]) -> None:
             slot.observer.update(element(value, path))
 
     for batch in batches:
-        run_float(planner, batch, see)
+        run_float(planner, batch, _placed(planner, see))
 
 
 def refine(planner: Planner, batches: list[Batch]) -> None:
@@ -57,7 +57,17 @@ def refine(planner: Planner, batches: list[Batch]) -> None:
             planner.ops[node].refine(args, kwargs, value)
 
     for batch in batches:
-        run_float(planner, batch, see)
+        run_float(planner, batch, _placed(planner, see))
+
+
+def _placed(planner: Planner, see: Callable[..., None]) -> Callable[..., None]:
+    """`see`, whose errors get the user's source line."""
+
+    def placed(node: fx.Node, *seen: Any) -> None:
+        with planner.at(node):
+            see(node, *seen)
+
+    return placed
 
 
 def run_float(planner: Planner, batch: Batch, see: Callable[..., None]) -> dict[fx.Node, Any]:

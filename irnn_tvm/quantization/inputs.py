@@ -68,9 +68,10 @@ def read_calibration(model: nn.Module, calibration: Any) -> tuple[CallLayout, li
             f"not a {type(calibration).__name__}; for a single batch pass [batch]"
         )
     try:
-        items = list(calibration)
+        iterator = iter(calibration)
     except TypeError as error:
         raise CalibrationError(f"calibration is not iterable: {error}") from error
+    items = list(iterator)
     if not items:
         raise CalibrationError("the calibration data is empty: at least one batch is needed")
     layout: CallLayout | None = None

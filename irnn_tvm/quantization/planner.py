@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor, fx, nn
 
+from irnn_tvm.boundary import working_on
 from irnn_tvm.errors import UnsupportedModuleError
 from irnn_tvm.quantization import fold
 from irnn_tvm.quantization.capture import Captured
@@ -34,17 +37,26 @@ class Planner:
         self.inputs: list[Slot | Index] = []
         self.folded = fold.find(captured)
         for node in captured.graph.nodes:
-            if node.op == "output":
-                self._plan_output(node.args[0])
-            elif node.op == "placeholder":
-                self.values[node] = self._plan_input(node)
-            else:
-                op = self._make(node)
-                self.ops[node] = op
-                self.values[node] = op.value
+            with self.at(node):
+                self._plan(node)
         self._tie_states()
         for slot in self.slots:
             slot.settle()
+
+    def at(self, node: fx.Node) -> AbstractContextManager[None]:
+        """Inside, an error gets the user's source line that made the node."""
+        layer = f"{node.target}, " if node.op == "call_module" else ""
+        return working_on(f"{layer}{self.describe(node)}", node.meta.get("place"))
+
+    def _plan(self, node: fx.Node) -> None:
+        if node.op == "output":
+            self._plan_output(node.args[0])
+        elif node.op == "placeholder":
+            self.values[node] = self._plan_input(node)
+        else:
+            op = self._make(node)
+            self.ops[node] = op
+            self.values[node] = op.value
 
     def _tie_states(self) -> None:
         """Gives every state that a cell carries one set of parameters, as an input and as an output."""
@@ -90,6 +102,8 @@ class Planner:
 
     def describe(self, node: fx.Node) -> str:
         """The operation in the user's words."""
+        if node.op == "placeholder":
+            return f"input {node.target}"
         if node.op == "call_module":
             return type(self.captured.modules[str(node.target)]).__name__
         if node.op == "call_method":
@@ -149,10 +163,10 @@ class Planner:
             kind = Registry.functions.get(node.target)
         if kind is None:
             scope = node.meta.get("scope")
+            name = self.describe(node).removeprefix("Tensor.")
             raise UnsupportedModuleError(
                 f"{self.describe(node)}{f' in {scope!r}' if scope else ''} has no integer version; "
-                "supported functions "
-                f"and methods: {Registry.supported_functions()}"
+                f"{nearest(name, Registry.supported_functions())}"
             )
         return kind(self, node)
 
@@ -161,9 +175,17 @@ def check_leaf(name: str, module: nn.Module) -> None:
     """Raises UnsupportedModuleError for a layer without an integer version, naming it and what is supported."""
     if Registry.for_module(module) is None and not isinstance(module, fold.NORMS):
         raise UnsupportedModuleError(
-            f"layer {name!r} of type {type(module).__name__} has no integer version; supported layers: "
-            f"{Registry.supported_modules()}, and BatchNorm1d right after Conv1d or Linear"
+            f"layer {name!r} of type {type(module).__name__} has no integer version; "
+            f"{nearest(type(module).__name__, [*Registry.supported_modules(), 'nn.BatchNorm1d'])}"
         )
+
+
+def nearest(name: str, supported: list[str]) -> str:
+    """What to try in the place of a name that is not supported: what is spelt like it, and where all names are."""
+    short = {full.rpartition(".")[2].lower(): full for full in reversed(supported)}
+    found = [short[s] for s in difflib.get_close_matches(name.lower().strip("_"), short, n=3, cutoff=0.5)]
+    guess = f"did you mean {' or '.join(found)}? All that is" if found else "what is"
+    return f"{guess} supported: docs/quantization.md, 'What a model may contain'"
 
 
 def slots_of(structure: Value) -> list[Slot | Index]:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from irnn_tvm.errors import CalibrationError, QuantizationError, UnsupportedModuleError
+from irnn_tvm.boundary import public
+from irnn_tvm.errors import CalibrationError, QuantizationError
+from irnn_tvm.quantization.accepted import float_module, uncompiled
 from irnn_tvm.quantization.agreement import capture_checked
 from irnn_tvm.quantization.calibrate import calibrate, refine
 from irnn_tvm.quantization.config import QuantConfig
@@ -22,26 +24,25 @@ from irnn_tvm.quantization.planner import Planner, check_leaf, slots_of
 from irnn_tvm.quantization.slots import Index, Slot
 
 
+@public
 def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig | None = None) -> IntegerModel:
     """Turns a trained float model into one that computes on integers only.
 
-    model: any nn.Module whose leaves are supported layers; it is not modified. calibration: batches of real
+    model: any nn.Module whose leaves are supported layers; it is not modified. Wrappers (torch.compile, DataParallel,
+    AveragedModel) are looked through. calibration: batches of real
     inputs, each a tensor, a tuple of forward's positional arguments or a dict of its keyword arguments.
     config: widths and observers, QuantConfig() by default.
 
     Raises CalibrationError (no data, NaN or infinity in data or weights, a tensor that is constant 0),
-    InputError (data that the model does not accept), UnsupportedModuleError (a layer, function or control
-    flow without an integer version), QuantizationError (a setting), AccumulatorOverflowError (a row that
-    could leave 32 bits).
+    InputError (data that the model does not accept), UnsupportedModuleError (what is no float module; a layer,
+    function or control flow without an integer version), QuantizationError (a setting),
+    AccumulatorOverflowError (a row that could leave 32 bits).
     """
     config = QuantConfig() if config is None else config
     if not isinstance(config, QuantConfig):
         raise QuantizationError(f"config is a {type(config).__name__}, not a QuantConfig")
-    if isinstance(model, IntegerModel):
-        raise UnsupportedModuleError("the model is an IntegerModel: it is quantized already")
-    if not isinstance(model, nn.Module):
-        raise UnsupportedModuleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
-    with evaluation_mode(model), torch.no_grad():
+    model = float_module(model)
+    with evaluation_mode(model), uncompiled(model), torch.no_grad():
         layout, batches = read_calibration(model, calibration)
         _check_weights(model)
         captured = capture_checked(model, layout, batches, check_leaf)
@@ -78,12 +79,13 @@ def emit_graph(planner: Planner) -> Emitter:
     """The integer graph of a planned model whose ranges are known."""
     emitter = Emitter()
     for node in planner.captured.graph.nodes:
-        if node.op == "output":
-            emitter.output(node.args[0])
-        elif node.op == "placeholder":
-            emitter.placeholder(node)
-        else:
-            emitter.env[node] = planner.ops[node].emit(emitter)
+        with planner.at(node):
+            if node.op == "output":
+                emitter.output(node.args[0])
+            elif node.op == "placeholder":
+                emitter.placeholder(node)
+            else:
+                emitter.env[node] = planner.ops[node].emit(emitter)
     emitter.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     emitter.graph.lint()
     return emitter

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from irnn_tvm.errors import LoadError
+from irnn_tvm.boundary import public, translate
+from irnn_tvm.errors import IrnnError, LoadError
 from irnn_tvm.runtime import layouts, shapes
 from irnn_tvm.runtime.emulated import EmulatedEngine
 from irnn_tvm.runtime.export import copy_directory
@@ -36,6 +37,7 @@ _REQUIRED = (
 )
 
 
+@public
 def load(directory: str | Path, *, emulate: bool = False) -> Library:
     """Opens the directory that a build wrote. emulate=True: under QEMU even where the code could run
     natively.
@@ -104,6 +106,7 @@ class Library:
         """The target whose kernels run, of a library that chooses among several here ("x86"); else None."""
         return self._engine.variant() if isinstance(self._engine, NativeEngine) else None
 
+    @public
     def choose(self, variant: str) -> None:
         """Takes the kernels of this variant (report["variants"]) from now on, in all of this process.
 
@@ -127,19 +130,25 @@ class Library:
         the model has several outputs. InputError names the input that is wrong; LoadError when the library
         cannot run on this machine.
         """
-        if not isinstance(self._engine, NativeEngine):
-            operation = self._run_operation(inputs, out)
-            self._execute([operation])
-            return self._result(operation)
-        try:
-            stream = self._idle.pop()
-        except IndexError:
-            stream = self.stream()
-        try:
-            return stream._run_from_start(inputs, out)
-        finally:
-            self._idle.append(stream)
+        try:  # and no decorator: a call takes a few microseconds
+            if not isinstance(self._engine, NativeEngine):
+                operation = self._run_operation(inputs, out)
+                self._execute([operation])
+                return self._result(operation)
+            try:
+                stream = self._idle.pop()
+            except IndexError:
+                stream = self.stream()
+            try:
+                return stream._run_from_start(inputs, out)
+            finally:
+                self._idle.append(stream)
+        except IrnnError:
+            raise
+        except Exception as error:
+            raise translate(error, "Library.run") from error
 
+    @public
     def run_many(self, sequences: Iterable[Any]) -> list[Result]:
         """`run` for each item (an array, or a tuple of the inputs), each from the initial state.
 
@@ -149,10 +158,12 @@ class Library:
         self._execute([item for operation in runs for item in (Operation("reset"), operation)])
         return [self._result(operation) for operation in runs]
 
+    @public
     def stream(self) -> Stream:
         """A new stream in the initial state, with memory of its own."""
         return Stream(self, self._memory())
 
+    @public
     def export(self, directory: str | Path, layout: str | None = None) -> Path:
         """Copies header, library and report into a new directory, all or nothing; replaces an earlier export.
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Union
 import numpy as np
 import numpy.typing as npt
 
-from irnn_tvm.errors import InputError, LoadError
+from irnn_tvm.boundary import public, translate
+from irnn_tvm.errors import InputError, IrnnError, LoadError
 from irnn_tvm.runtime import shapes
 from irnn_tvm.runtime.pickling import resume
 from irnn_tvm.runtime.protocol import Operation
@@ -75,17 +76,23 @@ class Stream:
         Returns one array, or a tuple when the model has several outputs. `out` (with the T axis) is written
         in place. InputError for a wrong shape or dtype, or for a model that cannot run step by step.
         """
-        if self._fast_step is not None:
-            with self._lock:
-                done = self._fast_step(inputs, out)
-            if done is not None:
-                if done[1] != 0:
-                    raise_for_code(done[1], "step")
-                return done[0]
-        operation, squeeze = self._step_operation(inputs, out)
-        self._execute([operation])
-        return self._library._result(operation, squeeze)
+        try:  # and no decorator: a step takes a microsecond
+            if self._fast_step is not None:
+                with self._lock:
+                    done = self._fast_step(inputs, out)
+                if done is not None:
+                    if done[1] != 0:
+                        raise_for_code(done[1], "step")
+                    return done[0]
+            operation, squeeze = self._step_operation(inputs, out)
+            self._execute([operation])
+            return self._library._result(operation, squeeze)
+        except IrnnError:
+            raise
+        except Exception as error:
+            raise translate(error, "Stream.step") from error
 
+    @public
     def steps(self, sequence: Iterable[Any]) -> list[Result]:
         """One step for each item (an array, or a tuple of the inputs); returns the list of their results.
 
@@ -99,16 +106,21 @@ class Stream:
 
     def run(self, *inputs: Any, out: Array | Sequence[Array] | None = None) -> Result:
         """The next T steps of this stream: inputs as in Library.run, continuing from where the stream is."""
-        if self._fast_run is not None:
-            with self._lock:
-                done = self._fast_run(inputs, out)
-            if done is not None:
-                if done[1] != 0:
-                    raise_for_code(done[1], "run")
-                return done[0]
-        operation = self._library._run_operation(inputs, out)
-        self._execute([operation])
-        return self._library._result(operation)
+        try:  # and no decorator: a step takes a microsecond
+            if self._fast_run is not None:
+                with self._lock:
+                    done = self._fast_run(inputs, out)
+                if done is not None:
+                    if done[1] != 0:
+                        raise_for_code(done[1], "run")
+                    return done[0]
+            operation = self._library._run_operation(inputs, out)
+            self._execute([operation])
+            return self._library._result(operation)
+        except IrnnError:
+            raise
+        except Exception as error:
+            raise translate(error, "Stream.run") from error
 
     def _run_from_start(self, inputs: Sequence[Any], out: Any) -> Result:
         """`run` from the initial state; no array of the caller is remembered."""
@@ -120,6 +132,7 @@ class Stream:
             if self._fast_run is not None:
                 self._fast_run.release()
 
+    @public
     def reset(self) -> None:
         """Back to the initial state."""
         self._execute([Operation("reset")])
@@ -140,6 +153,7 @@ class Stream:
             self._memory.state[...] = bytearray(value)
             self._memory.initialized = True
 
+    @public
     def save(self) -> bytes:
         """A snapshot of the state with a checksum, which `restore` takes back: also that of a stream of another library
         of the same model, for another target."""
@@ -147,6 +161,7 @@ class Stream:
         self._execute([Operation("save", outputs=[snapshot])])
         return snapshot.tobytes()
 
+    @public
     def restore(self, snapshot: bytes) -> None:
         """Goes on from a snapshot. InputError where it is damaged or of another model; the stream is then as it was."""
         expected = self._snapshot_bytes()

@@ -6,6 +6,7 @@ import copy
 
 import torch
 
+from irnn_tvm.boundary import public
 from irnn_tvm.errors import QuantizationError
 from irnn_tvm.quantization.effective_weights import effective_weights
 from irnn_tvm.quantization.integer_model import IntegerModel
@@ -14,6 +15,7 @@ from irnn_tvm.quantization.ptq import evaluation_mode
 from irnn_tvm.training.twin import QatModel
 
 
+@public
 def convert(qat: QatModel) -> IntegerModel:
     """The integer model of a trained twin, equal to the twin's own evaluation; `irnn_tvm.build` takes it.
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from irnn_tvm.boundary import public
 from irnn_tvm.errors import (
     CalibrationError,
     InputError,
@@ -16,12 +17,12 @@ from irnn_tvm.errors import (
     TrainingError,
     UnsupportedModuleError,
 )
+from irnn_tvm.quantization.accepted import float_module
 from irnn_tvm.quantization.agreement import capture_checked
 from irnn_tvm.quantization.calibrate import calibrate
 from irnn_tvm.quantization.capture import Captured
 from irnn_tvm.quantization.effective_weights import copied, effective_weights
 from irnn_tvm.quantization.inputs import Batch, CallLayout, check_tensor, flatten_call
-from irnn_tvm.quantization.integer_model import IntegerModel
 from irnn_tvm.quantization.planner import Planner, check_leaf
 from irnn_tvm.quantization.ptq import evaluation_mode
 from irnn_tvm.quantization.slots import Slot
@@ -33,6 +34,7 @@ from irnn_tvm.training.simulation import Simulation
 KEPT_BATCHES = 4  # of the latest training batches, for the report of `convert`
 
 
+@public
 def prepare_qat(model: nn.Module, config: QatConfig | None = None, example: Any = None) -> QatModel:
     """A trainable twin of a float model; the model itself is copied, not changed.
 
@@ -46,10 +48,7 @@ def prepare_qat(model: nn.Module, config: QatConfig | None = None, example: Any 
     config = QatConfig() if config is None else config
     if not isinstance(config, QatConfig):
         raise QuantizationError(f"config is a {type(config).__name__}, not a QatConfig")
-    if isinstance(model, IntegerModel):
-        raise UnsupportedModuleError("the model is an IntegerModel: it has no float weights left to train")
-    if not isinstance(model, nn.Module):
-        raise UnsupportedModuleError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
+    model = float_module(model, wrappers=(QatModel,))
     for name, module in model.named_modules():
         if isinstance(module, QatModel):
             where = f"its submodule {name!r}" if name else "it"

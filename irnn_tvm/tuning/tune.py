@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from irnn_tvm import targets
+from irnn_tvm.boundary import public
 from irnn_tvm.compiler.tuned import logs_name
 from irnn_tvm.errors import TuningError
 from irnn_tvm.tuning import logs as logs_of
@@ -59,6 +60,7 @@ class TuningResult:
     tasks: tuple[TunedTask, ...]
 
 
+@public
 def tune(
     model: Any,
     target: str = "host",

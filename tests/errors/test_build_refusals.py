@@ -81,7 +81,7 @@ def test_a_float_module_without_calibration() -> None:
 
 
 def test_something_that_is_no_model() -> None:
-    with pytest.raises(errors.BuildError, match="cannot build a dict"):
+    with pytest.raises(errors.BuildError, match="cannot build: the model is a dict"):
         irnn_tvm.build({})
 
 

@@ -116,7 +116,7 @@ def test_ids_out_of_range_for_the_float_model() -> None:
         (
             nn.GroupNorm(2, 8),
             (3, 8),
-            "layer '0' of type GroupNorm has no integer version; supported layers: .*irnn_tvm.nn.LSTM",
+            "layer '0' of type GroupNorm has no integer version; did you mean nn.LayerNorm.*docs/quantization.md",
         ),
         (nn.TransformerEncoderLayer(8, 2), (3, 2, 8), "type TransformerEncoderLayer"),
         (nn.Softmin(-1), (3, 8), "type Softmin"),

@@ -130,14 +130,16 @@ class Registry:
         return found.for_variant(module) if found is not None else None
 
     @classmethod
-    def supported_modules(cls) -> str:
+    def supported_modules(cls) -> list[str]:
+        """Names of layers, torch's as nn.Linear."""
         own = sorted(f"{k.__module__.split('.nn')[0]}.nn.{k.__name__}" for k in cls.modules)
-        return ", ".join(name.replace("torch.nn.", "nn.") for name in own)
+        return [name.replace("torch.nn.", "nn.") for name in own]
 
     @classmethod
-    def supported_functions(cls) -> str:
+    def supported_functions(cls) -> list[str]:
+        """Names of functions and of methods of tensors."""
         names = {getattr(f, "__name__", str(f)) for f in cls.functions} | set(cls.methods)
-        return ", ".join(sorted(n for n in names if not n.startswith("_")))
+        return sorted(n for n in names if not n.startswith("_"))
 
 
 def concrete(value: Any) -> Tensor:
