@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from irnn_tvm import programs
+from irnn_tvm.compiler import zig_cache
 from irnn_tvm.compiler.toolchain import find_zig
 from irnn_tvm.errors import BuildError, LoadError, ToolNotFoundError
 from irnn_tvm.runtime.library import Library
@@ -47,16 +48,12 @@ def _compile(folder: Path, out: Path, report: Mapping[str, Any], command: Sequen
     library = f"lib{report['name']}.so"
     sources = [str((folder / path).resolve()) for path in report["files"]["sources"] if path.endswith(".c")]
     options = [*STRICT, "-O2", "-fPIC", "-shared", "-I", str(folder.resolve())]
-    done = subprocess.run(
-        [*command, *options, *sources, "-o", str(out / library)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    words = [*command, *options, *sources, "-o", str(out / library)]
+    with zig_cache.environment() as environment:  # other compilers do not look at it
+        done = programs.run(words, f"Compiling {report['name']}", environment=environment)
     if done.returncode != 0:
-        words = done.stderr.strip()
-        raise BuildError(f"{' '.join(command)} refused the sources of {report['name']}.\n{words}")
+        said = done.stderr.strip()
+        raise BuildError(f"{' '.join(command)} refused the sources of {report['name']}.\n{said}")
     shutil.copy(folder / report["files"]["header"], out)
     files = report["files"] | {"library": library, "sources": [], "runner": None}
     compiled = {**report, "kind": "shared", "emulator": None, "files": files}

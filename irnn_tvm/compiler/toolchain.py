@@ -6,11 +6,9 @@ that it names, and raises BuildError with the compiler's own words, or ToolNotFo
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +16,8 @@ from pathlib import Path
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from irnn_tvm import programs
+from irnn_tvm.compiler import zig_cache
 from irnn_tvm.compiler.arm_attributes import mark_float_abi_independent
 from irnn_tvm.errors import BuildError, ToolNotFoundError
 from irnn_tvm.targets import Target
@@ -53,12 +53,11 @@ def find_zig() -> Path:
 
 
 def run_zig(arguments: Sequence[str | Path], what: str, cwd: Path | None = None) -> str:
-    """Runs `zig ARGUMENTS`, returns its stdout. `what` names the job in the BuildError."""
+    """Runs `zig ARGUMENTS`, returns its stdout. `what` names the job in the BuildError, also of one that is not done in
+    time (irnn_tvm/programs.py)."""
     command = [str(find_zig()), *map(str, arguments)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=cwd, check=False)
-    except OSError as error:
-        raise ToolNotFoundError(f"The compiler {command[0]} cannot be run: {error}.") from error
+    with zig_cache.environment() as environment:
+        done = programs.run(command, what, cwd=cwd, environment=environment)
     if done.returncode != 0:
         raise BuildError(f"{what}: zig {arguments[0]} failed ({done.returncode}).\n{done.stderr.strip()}")
     return done.stdout
@@ -105,9 +104,7 @@ def assemble_weights(
             data = blob.read_bytes() if isinstance(blob, Path) else bytes(blob)
             path = Path(folder) / f"{index}.bin"
             path.write_bytes(data)
-            # The compiler's cache does not look into .incbin files: the digest makes new data a new source.
             lines += [
-                f"/* sha256 {hashlib.sha256(data).hexdigest()} */",
                 f'.section {(sections or {}).get(symbol, ".rodata")}.{symbol},"a",%progbits',
                 f".global {symbol}",
                 f".hidden {symbol}",

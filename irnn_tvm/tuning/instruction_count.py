@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from irnn_tvm.cache import cache_folder
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.errors import EmulatorError, InputError
 from irnn_tvm.runtime.emulated import EmulatedEngine
@@ -47,11 +47,11 @@ def count_instructions(
 
 
 def plugin(version: int = 1, source: Path = _SOURCE) -> Path:
-    """A plugin for this machine, in the user's cache ($XDG_CACHE_HOME/irnn_tvm); compiled at first use."""
+    """A plugin for this machine, in the user's cache (irnn_tvm/cache.py); compiled at first use."""
     triple = host_triples()[0]
     text = source.read_bytes() + source.with_name("qemu_plugin.h").read_bytes()
     digest = hashlib.sha256(text + triple.encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irnn_tvm"
+    folder = cache_folder()
     path = folder / f"{source.stem}-v{version}-{digest}.so"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

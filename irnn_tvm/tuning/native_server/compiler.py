@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import subprocess
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,9 @@ from typing import NamedTuple
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from irnn_tvm import programs
+from irnn_tvm.cache import cache_folder
+from irnn_tvm.compiler import zig_cache
 from irnn_tvm.compiler.toolchain import find_zig
 from irnn_tvm.errors import BuildError, ToolNotFoundError
 
@@ -76,12 +78,8 @@ class Compiler:
             )
 
     def _run(self, arguments: Sequence[str], what: str) -> str:
-        try:
-            done = subprocess.run(
-                [*self._words, *arguments], capture_output=True, text=True, errors="replace", check=False
-            )
-        except OSError as error:
-            raise ToolNotFoundError(f"The compiler {self._words[0]} cannot be run: {error}.") from None
+        with zig_cache.environment() as environment:
+            done = programs.run([*self._words, *arguments], what, environment=environment)
         if done.returncode:
             said = "\n".join(done.stderr.strip().splitlines()[:40])
             raise BuildError(f"{what}: {self._words[0]} failed ({done.returncode}).\n{said}")
@@ -91,12 +89,12 @@ class Compiler:
 def cached_object(
     compiler: Compiler, source: Path, flags: Sequence[str], places: Sequence[str], about: bytes
 ) -> Path:
-    """The object of a source, compiled where it is not in the user's cache ($XDG_CACHE_HOME/irnn_tvm).
+    """The object of a source, compiled where it is not in the user's cache (irnn_tvm/cache.py).
 
     flags: what decides what an object is; places: where headers are; about: whatever else, besides the source, says
     that an object is another one.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irnn_tvm" / "native_server"
+    folder = cache_folder() / "native_server"
     parts = [compiler.identity.encode(), "\n".join(flags).encode(), about, source.read_bytes()]
     digest = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     found = folder / f"{source.stem}-{digest[:32]}.o"
