@@ -61,6 +61,16 @@ def temporary_folder() -> Path:
         raise BuildError(f"There is no folder for temporary files: {error}. Set TMPDIR.") from None
 
 
+def scratch_folder(prefix: str) -> Path:
+    """A new temporary folder, which the caller removes. BuildError where none can be made."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=temporary_folder()))
+    except OSError as error:
+        raise BuildError(
+            f"No temporary folder can be made: {error}. Set TMPDIR to where there is space."
+        ) from None
+
+
 def _try(folder: Path) -> None:
     """OSError unless a file can be written there."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from irnn_tvm import targets
 from irnn_tvm.boundary import public
+from irnn_tvm.cache import scratch_folder
 from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
 from irnn_tvm.compiler.memory import Memory, check
 from irnn_tvm.compiler.names import library_name, tensor_name
@@ -108,7 +108,7 @@ def build(
         lower_program(program, max_seq_len, variant.simd(), stream, choose_for(variant, tuning_logs))
         for variant in variants
     ]
-    parent = Path(tempfile.mkdtemp(prefix="irnn-build-"))
+    parent = scratch_folder("irnn-build-")
     try:
         folder = parent / name
         folder.mkdir()
@@ -125,8 +125,10 @@ def build(
         library = load(folder)
         remove_with(library, parent)
         return library
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(parent, ignore_errors=True)
+        if isinstance(error, OSError):  # a full disk, a folder that cannot be written
+            raise BuildError(f"The library cannot be written: {error}.") from error
         raise
     finally:
         if destination is not None:

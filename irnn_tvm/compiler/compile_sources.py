@@ -49,7 +49,7 @@ def _compile(folder: Path, out: Path, report: Mapping[str, Any], command: Sequen
     sources = [str((folder / path).resolve()) for path in report["files"]["sources"] if path.endswith(".c")]
     options = [*STRICT, "-O2", "-fPIC", "-shared", "-I", str(folder.resolve())]
     words = [*command, *options, *sources, "-o", str(out / library)]
-    with zig_cache.environment() as environment:  # other compilers do not look at it
+    with zig_cache.environment_of(command) as environment:
         done = programs.run(words, f"Compiling {report['name']}", environment=environment)
     if done.returncode != 0:
         said = done.stderr.strip()

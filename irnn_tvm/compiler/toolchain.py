@@ -31,6 +31,7 @@ _LIBRARY = ("-ffunction-sections", "-fdata-sections", "-fno-semantic-interpositi
 _NO_UNWIND = ("-fno-exceptions", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 _LINK = ("-O2", "-nostdlib")
 _SUPPORT = "-lcompiler_rt"
+_NO_SPACE = ("NoSpaceLeft", "No space left", "DiskQuota", "Disk quota")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -59,7 +60,16 @@ def run_zig(arguments: Sequence[str | Path], what: str, cwd: Path | None = None)
     with zig_cache.environment() as environment:
         done = programs.run(command, what, cwd=cwd, environment=environment)
     if done.returncode != 0:
-        raise BuildError(f"{what}: zig {arguments[0]} failed ({done.returncode}).\n{done.stderr.strip()}")
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("warning(zcu)")]
+        if any(words in done.stderr for words in _NO_SPACE):
+            cache, temporary = environment[zig_cache.GLOBAL], environment["TMPDIR"]
+            reason = (
+                f"There is no space left: in the compiler's cache {cache} (XDG_CACHE_HOME), in {temporary} (TMPDIR), "
+                "or where the library is written."
+            )
+            lines = [reason, *lines[-3:]]
+        said = "\n".join(lines).strip()
+        raise BuildError(f"{what}: zig {arguments[0]} failed ({done.returncode}).\n{said}")
     return done.stdout
 
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +35,16 @@ def environment() -> Iterator[dict[str, str]]:
             return
         with _in_use(folder):
             yield values
+
+
+@contextmanager
+def environment_of(command: Sequence[str]) -> Iterator[Mapping[str, str]]:
+    """The environment of any compiler: the same for zig, also as "zig cc"; unchanged for others."""
+    if Path(command[0]).name != "zig":
+        yield os.environ
+        return
+    with environment() as values:
+        yield values
 
 
 @contextmanager

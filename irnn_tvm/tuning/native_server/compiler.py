@@ -78,7 +78,7 @@ class Compiler:
             )
 
     def _run(self, arguments: Sequence[str], what: str) -> str:
-        with zig_cache.environment() as environment:
+        with zig_cache.environment_of(self._words) as environment:
             done = programs.run([*self._words, *arguments], what, environment=environment)
         if done.returncode:
             said = "\n".join(done.stderr.strip().splitlines()[:40])
@@ -94,9 +94,9 @@ def cached_object(
     flags: what decides what an object is; places: where headers are; about: whatever else, besides the source, says
     that an object is another one.
     """
-    folder = cache_folder() / "native_server"
     parts = [compiler.identity.encode(), "\n".join(flags).encode(), about, source.read_bytes()]
     digest = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    folder = cache_folder() / "native_server"
     found = folder / f"{source.stem}-{digest[:32]}.o"
     if not found.is_file():
         folder.mkdir(parents=True, exist_ok=True)
