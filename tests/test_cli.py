@@ -86,7 +86,7 @@ def test_report_prints_what_build_wrote(tmp_path: Path) -> None:
 
 
 def test_float_inputs_are_quantized_as_the_report_says() -> None:
-    from irnn_tvm.cli import _as_integers
+    from irnn_tvm.cli.arrays import as_integers as _as_integers
     from irnn_tvm.errors import InputError
 
     spec = {"name": "x", "dtype": "int8", "scale": 0.5, "zero_point": 1}

@@ -25,7 +25,8 @@ from irnn_tvm.compiler.selftest import make_vectors
 from irnn_tvm.compiler.threads import check_threads
 from irnn_tvm.compiler.tuned import choose_for
 from irnn_tvm.errors import BuildError, UnsupportedModuleError
-from irnn_tvm.runtime.export import copy_directory
+from irnn_tvm.frontend.sizes import check_sizes, with_sizes
+from irnn_tvm.runtime.export import copy_directory, unwritable
 from irnn_tvm.runtime.library import Library, load
 from irnn_tvm.runtime.pickling import remove_with
 
@@ -44,7 +45,7 @@ def build(
     *,
     out: str | Path | None = None,
     name: str = "model",
-    batch: int = 1,
+    batch: int | None = None,
     seq_len: int | None = None,
     max_seq_len: int | None = None,
     calibration: Iterable[Any] | None = None,
@@ -64,7 +65,8 @@ def build(
     default: a temporary one that lives as long as the Library. name: prefix of every C symbol and
     file, in lower-case letters, digits and underscores; a word that C or C++ reserves gets "_model" behind it. `notes`
     in report.json says so, and which tensors are called otherwise in C.
-    batch: fixed batch size. seq_len: fixes the sequence length; without it the length is a run-time value.
+    batch: fixed batch size, default 1; an exported program or a .pt2 file has one already, and another one is refused.
+    seq_len: fixes the sequence length; without it the length is a run-time value.
     max_seq_len: longest sequence; sizes the arena of models that need the whole sequence at once (default 256).
     threads: how many share the work of large products (from half a million multiply-accumulates on), on targets with an
     operating system; the integers are the same. With more than one, the library needs libc and libpthread.
@@ -83,6 +85,7 @@ def build(
     ToolNotFoundError, MemoryBudgetError, or BuildError when a step of the compiler fails; nothing is half written then.
     """
     chosen = targets.get(target)
+    check_sizes(batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
     if not isinstance(name, str) or not _NAME.match(name):
         raise BuildError(
             f"name {name!r} cannot prefix C symbols; use lower-case letters, digits and underscores"
@@ -138,7 +141,7 @@ def build(
 def resolve_program(
     model: Any,
     *,
-    batch: int = 1,
+    batch: int | None = None,
     seq_len: int | None = None,
     max_seq_len: int | None = None,
     calibration: Iterable[Any] | None = None,
@@ -153,11 +156,15 @@ def resolve_program(
     from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
     from irnn_tvm.quantization.accepted import float_module
 
+    check_sizes(batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
+    sizes = {"seq_len": seq_len, "max_seq_len": max_seq_len}
     if isinstance(model, str | Path):
         program, specs = load_program(model)
-        return integer_program(program, str(model)), specs
+        program = integer_program(program, str(model))
+        return with_sizes(program, specs, str(model), batch=batch, **sizes), specs
     if isinstance(model, torch.export.ExportedProgram):
-        return integer_program(model, "the ExportedProgram"), {}
+        program = integer_program(model, "the ExportedProgram")
+        return with_sizes(program, {}, "the program", batch=batch, **sizes), {}
     if not isinstance(model, IntegerModel):
         try:
             model = float_module(model)
@@ -168,11 +175,14 @@ def resolve_program(
                 f"{type(model).__name__} is a float module: quantize it first, or pass calibration= batches to build"
             )
         model = quantize(model, calibration, config if config is not None else QuantConfig())
-    program = export_program(model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
+    program = export_program(model, batch=batch or 1, **sizes)
     return program, specs_of(model)
 
 
 def _check_destination(path: Path) -> None:
+    problem = unwritable(path)
+    if problem is not None:
+        raise BuildError(f"{path} cannot be written: {problem}")
     if path.exists() and not path.is_dir():
         raise BuildError(f"{path} is a file; out= names a directory")
     if path.is_dir() and any(path.iterdir()) and not (path / "report.json").is_file():

@@ -53,6 +53,9 @@ def link(library: Library, elf: Path, board: str | None = None) -> Image:
     board = board or next(iter(there_are))
     if board not in there_are:
         raise BuildError(f"No board {board!r} with a {target.name}; there are: {', '.join(there_are)}.")
+    if elf.is_dir() or not elf.parent.is_dir():
+        wrong = f"{elf} is a directory" if elf.is_dir() else f"{elf.parent} is no directory"
+        raise BuildError(f"the image cannot be written: {wrong}.")
     package, emulator = Package(library.directory, library.report), there_are[board]
     target = replace(target, emulator=emulator)
     assert package.archive is not None

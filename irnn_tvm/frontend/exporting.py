@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from irnn_tvm.boundary import public, shortened
 from irnn_tvm.errors import BuildError, InputError
+from irnn_tvm.frontend.sizes import check_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -50,13 +51,12 @@ def export_program(
 
     seq_len: fixes the sequence length; otherwise it is a run-time value when the calibration had more than one step
     (torch.export fixes sizes of 1), and max_seq_len=1 fixes it to single steps.
-    Raises InputError for a batch or a length below 1, BuildError when torch.export refuses the model.
+    Raises InputError for a batch or a length that is no integer of at least 1, BuildError when torch.export refuses
+    the model.
     """
     import torch
 
-    for name, value in (("batch", batch), ("seq_len", seq_len), ("max_seq_len", max_seq_len)):
-        if value is not None and value < 1:
-            raise InputError(f"{name}={value} is not supported; it must be at least 1")
+    check_sizes(batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
     axes = find_axes(model)
     if batch > 1 and all(b is None for b in axes.batch):
         raise InputError(

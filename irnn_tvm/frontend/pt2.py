@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from irnn_tvm.boundary import public, shortened
 from irnn_tvm.errors import ProgramError
 from irnn_tvm.frontend.model_files import other_format
+from irnn_tvm.frontend.sizes import check_sizes, with_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -20,20 +21,32 @@ SPECS_FILE = "irnn_specs.json"
 
 @public
 def save_program(
-    program: torch.export.ExportedProgram | Any, path: str | Path, specs: dict[str, Any] | None = None
+    program: torch.export.ExportedProgram | Any,
+    path: str | Path,
+    specs: dict[str, Any] | None = None,
+    *,
+    batch: int | None = None,
+    seq_len: int | None = None,
+    max_seq_len: int | None = None,
 ) -> None:
     """Writes a .pt2 file (to a temporary name, then renamed).
 
-    program: an exported integer program, or an IntegerModel, which is exported first with batch 1 and a run-time
-    length. specs: `specs_of` the model, kept beside the graph so that a library built from the file knows its scales.
+    program: an IntegerModel, which is exported first with these sizes (`export_program`; batch 1 and a run-time length
+    if not given), or an exported integer program, which has its sizes. specs: `specs_of` the model, kept beside the
+    graph so that a library built from the file knows its scales. Raises InputError for sizes that the program cannot
+    have, and ProgramError where the file cannot be written.
     """
     import torch
 
+    check_sizes(batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
     if not isinstance(program, torch.export.ExportedProgram):
         from irnn_tvm.frontend.exporting import export_program
 
-        specs = specs_of(program)
-        program = export_program(program)
+        specs = specs_of(program) | {"batch": batch or 1}
+        program = export_program(program, batch=batch or 1, seq_len=seq_len, max_seq_len=max_seq_len)
+    else:
+        sizes = {"seq_len": seq_len, "max_seq_len": max_seq_len}
+        program = with_sizes(program, specs or {}, "the program", batch=batch, **sizes)
     path = Path(path)
     if not path.parent.is_dir():
         raise ProgramError(f"{path} cannot be written: {path.parent} is not a directory")
@@ -41,6 +54,8 @@ def save_program(
     try:
         torch.export.save(program, temporary, extra_files={SPECS_FILE: json.dumps(specs or {})})
         temporary.replace(path)
+    except OSError as error:
+        raise ProgramError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -26,7 +26,7 @@ def profile(
     *,
     steps: int = 32,
     model: Any = None,
-    batch: int = 1,
+    batch: int | None = None,
     seconds: float = 2.0,
     levels: bool = True,
 ) -> Figures:

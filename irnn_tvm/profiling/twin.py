@@ -17,7 +17,7 @@ _HASH = re.compile(r"^#define MODEL_HASH (\w+)$", re.M)
 
 
 @contextmanager
-def twin(model: Any, lib: Library, directory: Path, batch: int = 1) -> Iterator[Path]:
+def twin(model: Any, lib: Library, directory: Path, batch: int | None = None) -> Iterator[Path]:
     """The directory of the twin of a library, for as long as the context lasts.
 
     model: what the library was built from (anything that irnn_tvm.build takes, without calibration); directory: of

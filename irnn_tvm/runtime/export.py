@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from irnn_tvm.errors import LoadError
@@ -15,19 +17,45 @@ def copy_directory(source: Path, destination: Path) -> Path:
     source = source.resolve()
     if destination.exists() and destination.resolve() == source:
         return destination
-    check_destination(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
+    with staged(destination) as staging:
         shutil.copytree(source, staging, dirs_exist_ok=True)
-        publish(staging, destination)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return destination
 
 
+@contextmanager
+def staged(destination: Path) -> Iterator[Path]:
+    """A directory to fill, which takes the place of `destination` at the end. LoadError where it cannot."""
+    check_destination(destination)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+        try:
+            yield staging
+            publish(staging, destination)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise LoadError(f"{destination} cannot be written: {error.strerror or error}.") from error
+
+
+def unwritable(destination: Path) -> str | None:
+    """Why nothing can be created at this path, as far as that is known before: a part of it is a file, or read-only."""
+    folder = destination.absolute().parent
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"{folder} is a file"
+    except OSError as error:  # a name that is too long, a directory that may not be entered
+        return str(error.strerror)
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} is not writable"
+
+
 def check_destination(destination: Path) -> None:
-    """LoadError when something that is not a library directory would be overwritten."""
+    """LoadError when something that is not a library directory would be overwritten, and where nobody may write."""
+    problem = unwritable(destination)
+    if problem is not None:
+        raise LoadError(f"{destination} cannot be written: {problem}.")
     if not destination.exists():
         return
     if not destination.is_dir():

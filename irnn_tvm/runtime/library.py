@@ -50,6 +50,8 @@ def load(directory: str | Path, *, emulate: bool = False) -> Library:
         report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise LoadError(f"{folder} holds no report.json: it is not the output of a build.") from error
+    except NotADirectoryError as error:
+        raise LoadError(f"{folder} is a file; the output of a build is a directory.") from error
     except (OSError, ValueError) as error:
         raise LoadError(f"{path} cannot be read: {error}") from error
     return Library(folder, report, emulate=emulate)

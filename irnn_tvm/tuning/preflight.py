@@ -11,6 +11,7 @@ from typing import Any
 from irnn_tvm.errors import TuningError
 from irnn_tvm.targets import Target
 from irnn_tvm.tuning.device.cpu_name import name_in
+from irnn_tvm.tuning.handshake import is_tracker, takes_key
 from irnn_tvm.tuning.rpc import RPC, address
 
 LEAST_BYTES = 64 << 20  # of free disk on a device
@@ -34,7 +35,16 @@ def preflight(rpc: RPC, target: Target) -> Preflight:
     found.lines.append(f"{what} {host}:{port} answers")
     if rpc.tracker:
         found.lines.append(_registered(rpc, host, port))
-    about = _ask(rpc)
+    try:
+        about = _ask(rpc)
+    except TuningError:
+        if rpc.tracker or takes_key(host, port, rpc.key) is not False:
+            raise
+        with_key = f"does not serve key {rpc.key!r}" if rpc.key else "serves clients with a key only"
+        raise TuningError(
+            f"server {host}:{port} {with_key}: give the --key (key=) that it was started with, or, where it registered "
+            "at a tracker, the tracker's address and that key"
+        ) from None
     if about is None:
         found.lines.append(
             "the device runs TVM's own server: its CPU, versions and disk are not known (irnn-tvm rpc-server tells)"
@@ -43,6 +53,22 @@ def preflight(rpc: RPC, target: Target) -> Preflight:
     found.cpu = str(about["cpu"])
     found.lines += check(about, target)
     return found
+
+
+def rpc_at(place: str, key: str) -> RPC:
+    """The RPC of whatever listens at "host:port": a tracker, whose devices of this key are meant, or one server.
+
+    Raises TuningError where nothing answers, and for a tracker without a key.
+    """
+    host, port = address(place)
+    _reach("tracker or server", host, port)
+    if not is_tracker(host, port):
+        return RPC(server=place, key=key)
+    if not key:
+        raise TuningError(
+            f"{place} is a tracker: give the key of a device; it has: {', '.join(_keys(host, port)) or 'none'}"
+        )
+    return RPC(tracker=place, key=key)
 
 
 def _reach(what: str, host: str, port: int) -> None:
@@ -61,18 +87,25 @@ def _reach(what: str, host: str, port: int) -> None:
 
 def _registered(rpc: RPC, host: str, port: int) -> str:
     """How many devices have the key."""
-    from tvm import rpc as tvm_rpc
-
-    try:
-        summary = tvm_rpc.connect_tracker(host, port).summary()
-    except (RuntimeError, OSError) as error:
-        raise TuningError(f"{host}:{port} is no RPC tracker: {error}") from None
-    keys = [str(server["key"]).removeprefix("server:") for server in summary["server_info"]]
+    keys = _keys(host, port)
     count = keys.count(rpc.key)
     if not count:
         there = ", ".join(sorted(set(keys))) or "none"
         raise TuningError(f"tracker {host}:{port} has no device with key {rpc.key!r}; it has: {there}")
     return f"{count} device(s) with key {rpc.key!r}"
+
+
+def _keys(host: str, port: int) -> list[str]:
+    """The keys of a tracker's devices, one for each."""
+    from tvm import rpc as tvm_rpc
+
+    try:
+        if not is_tracker(host, port):
+            raise RuntimeError("something else answers there")
+        summary = tvm_rpc.connect_tracker(host, port).summary()
+    except (RuntimeError, OSError) as error:
+        raise TuningError(f"{host}:{port} is no RPC tracker: {error}") from None
+    return [str(server["key"]).removeprefix("server:") for server in summary["server_info"]]
 
 
 def _ask(rpc: RPC) -> Mapping[str, Any] | None:

@@ -23,7 +23,9 @@ from irnn_tvm.errors import TuningError
 from irnn_tvm.tuning import logs as logs_of
 from irnn_tvm.tuning import records
 from irnn_tvm.tuning.rpc import RPC
+from irnn_tvm.tuning.runners.make import check_runner
 
+DEFAULT_TRIALS = 256
 RESTARTS = 3  # of a session in a row that finishes no trial
 
 
@@ -65,7 +67,7 @@ def tune(
     model: Any,
     target: str = "host",
     *,
-    trials: int = 256,
+    trials: int | None = None,
     rpc: RPC | None = None,
     runner: str | None = None,
     command: str | None = None,
@@ -73,7 +75,7 @@ def tune(
     logs: str | Path | None = None,
     seconds: float | None = None,
     resume: bool | str = False,
-    batch: int = 1,
+    batch: int | None = None,
     seq_len: int | None = None,
     max_seq_len: int | None = None,
     calibration: Iterable[Any] | None = None,
@@ -87,11 +89,13 @@ def tune(
 
     model, batch, seq_len, max_seq_len, calibration, config: as for `build`. target: one with kernels of one kind; for
     "host" and "x86" it is the kind that this machine runs ("x86-avx512" and the like).
-    trials: candidates that are measured, the defaults among them. seconds: stop earlier when they are over.
+    trials: candidates that are measured, the defaults among them; None: 256, or as many as the job that is resumed was
+    started with. seconds: stop earlier when they are over.
     rpc: devices that measure wall-clock time; runner: "local" (wall-clock time here), "emulator" (instructions under
     QEMU); default: devices if there are any, else local where the target runs here, else the emulator.
-    command: for microcontrollers, what builds a firmware of the files in {folder}, flashes it to a board of yours, and
-    prints what the board says (docs/tuning.md); board: its name in the records.
+    command: for microcontrollers (runner="command", which is the default then), what builds a firmware of the files in
+    {folder}, flashes it to a board of yours, and prints what the board says (docs/tuning.md); board: its name in the
+    records.
     logs: folder of logs, in which each target has one of its own; default: see `irnn_tvm.tuning.logs.user_folder`.
     resume: goes on with the latest unfinished job of the same model, target and way of measuring, or with the one of
     this id. workers: processes that build candidates (default: one per core). timeout: seconds for a measurement.
@@ -99,35 +103,44 @@ def tune(
 
     The search runs in a process of its own, which is started again where the compiler takes it down. Interrupted
     (Ctrl-C, kill), nothing that was measured is lost. Raises TuningError where it cannot start, and what `build` raises
-    for models that it refuses.
+    for models that it refuses; ToolNotFoundError where the emulator is not installed.
     """
     from irnn_tvm.compiler.build_library import resolve_program
     from irnn_tvm.frontend import save_program
+    from irnn_tvm.frontend.sizes import check_sizes
     from irnn_tvm.tuning.progress import Progress
 
     if importlib.util.find_spec("xgboost") is None:
         raise TuningError("tuning needs XGBoost: pip install 'irnn-tvm[tune]', or pip install xgboost")
     chosen = tuning_target(target)
-    if trials < 1:
+    check_sizes(batch=batch, seq_len=seq_len, max_seq_len=max_seq_len)
+    if trials is not None and trials < 1:
         raise TuningError(f"trials must be at least 1, got {trials}")
     if seconds is not None and not seconds > 0:
         raise TuningError(f"seconds must be positive, got {seconds}")
+    if timeout is not None and not timeout > 0:
+        raise TuningError(f"timeout must be positive, got {timeout}")
     if command is not None:
-        if rpc is not None or runner is not None:
-            raise TuningError("command= measures on a board: give neither rpc= nor runner=")
+        if rpc is not None or runner not in (None, "command"):
+            raise TuningError("command= measures on a board: give neither rpc= nor another runner=")
         settings: dict[str, Any] = {"kind": "command", "command": command, "device": board}
         settings |= {} if timeout is None else {"timeout": timeout}
     else:
         settings = _runner(chosen, rpc, runner, timeout)
+    check_runner(settings, chosen)
     program, specs = resolve_program(
         model, batch=batch, seq_len=seq_len, max_seq_len=max_seq_len, calibration=calibration, config=config
     )
     folder = logs_of.folder_for(logs, chosen.name)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TuningError(f"logs cannot be written to {folder}: {error.strerror or error}") from None
     with _locked(folder), tempfile.TemporaryDirectory(prefix="irnn-tuning-job-") as job:
         save_program(program, Path(job) / "program.pt2", specs)
         same = _same(program, chosen.name, settings)
         identity = _job_id(folder, same, resume)
+        trials = trials or _trials_of(folder, identity) or DEFAULT_TRIALS
         values = {
             "target": chosen.name,
             "trials": trials,
@@ -139,10 +152,10 @@ def tune(
             "workers": workers or os.cpu_count() or 1,
         }
         records.write(Path(job) / "job.json", json.dumps(values).encode())
-        _remember(folder, same, identity, finished=False)
+        _remember(folder, same, identity, trials, finished=False)
         with Progress(chosen.name, trials, shown=progress) as shown:
             start, end = _sessions(Path(job), shown)
-        _remember(folder, same, identity, finished=True)
+        _remember(folder, same, identity, trials, finished=True)
     return _result(chosen.name, folder, start, end, identity)
 
 
@@ -171,8 +184,12 @@ def _runner(
     if rpc is not None and runner not in (None, "rpc"):
         raise TuningError(f"rpc= measures on devices, and runner={runner!r} does not: give one of them")
     kind = runner or ("rpc" if rpc is not None else "local" if target.runs_natively else "emulator")
+    if kind == "command":
+        raise TuningError(
+            "runner='command' needs command='./measure.sh {folder}', which measures on your board"
+        )
     if kind not in ("local", "emulator", "rpc"):
-        raise TuningError(f"runner must be 'local', 'emulator' or 'rpc', not {kind!r}")
+        raise TuningError(f"runner must be 'local', 'emulator', 'rpc' or 'command', not {kind!r}")
     if kind == "rpc" and rpc is None:
         raise TuningError("runner='rpc' needs rpc=irnn_tvm.RPC(...)")
     if kind == "rpc" and target.is_bare_metal:
@@ -211,8 +228,13 @@ def _jobs(folder: Path) -> dict[str, Any]:
     return dict(found) if isinstance(found, dict) else {}
 
 
-def _remember(folder: Path, same: str, identity: str, *, finished: bool) -> None:
-    jobs = _jobs(folder) | {same: {"id": identity, "finished": finished}}
+def _trials_of(folder: Path, identity: str) -> int | None:
+    """How many trials a job was started with; None for a new one, and where an earlier version did not write it."""
+    return next((job.get("trials") for job in _jobs(folder).values() if job["id"] == identity), None)
+
+
+def _remember(folder: Path, same: str, identity: str, trials: int, *, finished: bool) -> None:
+    jobs = _jobs(folder) | {same: {"id": identity, "finished": finished, "trials": trials}}
     records.write(folder / "jobs.json", (json.dumps(jobs, indent=1) + "\n").encode())
 
 
@@ -299,7 +321,13 @@ def _result(
             )
         )
     counts: dict[str, int] = {}
+    said = ""
     for failure in failures(folder):
         if failure.get("job") == identity:
             counts[failure["failure"]] = counts.get(failure["failure"], 0) + 1
+            said = f"{failure['failure']}: {failure['message']}"
+    if tasks and counts and not any(task.default or task.best for task in tasks):
+        raise TuningError(
+            f"nothing was measured: all {sum(counts.values())} trials failed, the last one like this: {said}"
+        )
     return TuningResult(target, folder, *how, int(end["done"]), counts, tuple(tasks))

@@ -230,7 +230,7 @@ def test_what_cannot_be_tuned(model: IntegerModel, tmp_path: Path) -> None:
         irnn_tvm.tune(model, "c")
     with pytest.raises(TuningError, match="trials must be at least 1"):
         irnn_tvm.tune(model, TARGET, trials=0)
-    with pytest.raises(TuningError, match="runner must be 'local', 'emulator' or 'rpc'"):
+    with pytest.raises(TuningError, match="runner must be 'local', 'emulator', 'rpc' or 'command'"):
         irnn_tvm.tune(model, TARGET, runner="remote")
     with pytest.raises(TuningError, match="cortex-m4 has no operating system"):
         irnn_tvm.tune(model, "cortex-m4", rpc=irnn_tvm.RPC(server="board:9090"))

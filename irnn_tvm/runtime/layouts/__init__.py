@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import difflib
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from irnn_tvm.errors import LoadError
-from irnn_tvm.runtime.export import check_destination, publish
+from irnn_tvm.runtime.export import staged
 
 from . import arduino, cmake, cmsis_pack, plain, platformio, zephyr
 from .package import Files, Package
@@ -51,10 +50,7 @@ def write(package: Package, layout: str, destination: Path) -> Path:
             "microcontroller, or for target c."
         )
     found = LAYOUTS[layout](package)
-    check_destination(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
+    with staged(destination) as staging:
         for place, content in {**found, "report.json": package.directory / "report.json"}.items():
             path = staging / place
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +58,4 @@ def write(package: Package, layout: str, destination: Path) -> Path:
                 shutil.copyfile(content, path)
             else:
                 path.write_text(content, encoding="utf-8")
-        publish(staging, destination)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return destination

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import socket
+import logging
+import secrets
 
-from irnn_tvm.errors import TuningError
+from irnn_tvm.tuning.device.server import listen
 
 
 def track(host: str, port: int) -> None:
     """Keeps the list of devices until the process ends. Raises TuningError when the port is taken."""
-    from tvm.rpc.tracker import Tracker
+    from tvm.rpc import tracker
 
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise TuningError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    tracker = Tracker(host, port=port, port_end=port + 1, silent=True)
-    print(f"tracker on {host}:{tracker.port}", flush=True)
-    tracker.proc.join()
+    # In this process and not in a child, as tracker.Tracker does it, which would go on when this one is killed.
+    logging.getLogger("RPCTracker").setLevel(logging.WARNING)
+    with listen(host, port) as listening:
+        print(f"tracker on {host}:{listening.getsockname()[1]}", flush=True)
+        tracker._tracker_server(listening, secrets.token_hex(16))

@@ -66,6 +66,11 @@ class CommandRunner(Runner):
             code = next(int(code) for code, _ in said if int(code))
             kind = Failure.wrong_result if code == 1 else Failure.run_failed
             return Outcome(failure=kind, message=f"irnn_measure returned {code}")
+        if any(int(cycles) == 0 for _, cycles in said):
+            return Outcome(
+                failure=Failure.run_failed,
+                message="0 cycles: the counter that irnn_cycles reads does not run",
+            )
         return Outcome(tuple(float(cycles) for _, cycles in said))
 
     def close(self) -> None:

@@ -10,6 +10,19 @@ from irnn_tvm.targets import Target
 from irnn_tvm.tuning.runners.base import Runner
 
 
+def check_runner(settings: Mapping[str, Any], target: Target) -> None:
+    """Raises what `make_runner` would, as far as that is known without a device: ToolNotFoundError for an emulator that
+    is not installed."""
+    if settings["kind"] == "emulator":
+        from irnn_tvm.runtime.emulated import find_emulator
+
+        make_runner(settings, target).close()
+        if target.emulator is not None:
+            find_emulator(target.emulator.qemu, target.emulator.package, plugins=True)
+    elif settings["kind"] != "rpc":
+        make_runner(settings, target).close()
+
+
 def make_runner(settings: Mapping[str, Any], target: Target) -> Runner:
     """settings: `kind`, "local", "rpc", "emulator" or "command", and what that kind takes."""
     kind = settings["kind"]

@@ -1,4 +1,4 @@
-"""`irnn-tvm logs ...`, `rpc-server`, `rpc-server-build` and `rpc-tracker`. What is heavy is imported inside them."""
+"""`irnn-tvm logs ...`: looks at tuning logs, merges and prunes them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Annotated
 
 import typer
 
+from irnn_tvm.cli.root import app, command
 from irnn_tvm.errors import InputError
 from irnn_tvm.terminal import show
 
-logs_app = typer.Typer(no_args_is_help=True, help="Look at tuning logs, merge and prune them.")
+logs_app = typer.Typer(name="logs", no_args_is_help=True, help="Look at tuning logs, merge and prune them.")
+app.add_typer(logs_app)
 _LOGS_HELP = "Folder of logs, one folder per target in it; default: the user's."
 
 
-@logs_app.command("show")
+@command(
+    "irnn-tvm logs show logs", "irnn-tvm logs show --shipped --target arm --json", name="show", group=logs_app
+)
 def logs_show(
     folder: Annotated[Path | None, typer.Argument(help=_LOGS_HELP)] = None,
     target: Annotated[str | None, typer.Option("--target", "-t", help="Of one target.")] = None,
@@ -56,7 +60,7 @@ def logs_show(
             )
 
 
-@logs_app.command("plot")
+@command("irnn-tvm logs plot logs --target cortex-m4 --out tuning.png", name="plot", group=logs_app)
 def logs_plot(
     folder: Annotated[Path | None, typer.Argument(help=_LOGS_HELP)] = None,
     target: Annotated[str | None, typer.Option("--target", "-t", help="Which of several.")] = None,
@@ -80,7 +84,7 @@ def logs_plot(
     typer.echo(f"written to {out}")
 
 
-@logs_app.command("merge")
+@command("irnn-tvm logs merge logs others --out both", name="merge", group=logs_app)
 def logs_merge(
     folders: Annotated[list[Path], typer.Argument(help="Folders of logs.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; may be one of them.")],
@@ -91,7 +95,7 @@ def logs_merge(
     typer.echo(f"{edit.merge(folders, out):,} records in {out}")
 
 
-@logs_app.command("prune")
+@command("irnn-tvm logs prune logs --keep 3", name="prune", group=logs_app)
 def logs_prune(
     folder: Annotated[Path | None, typer.Argument(help=_LOGS_HELP)] = None,
     keep: Annotated[int, typer.Option(min=0, help="Fastest ones to keep, besides the default.")] = 3,
@@ -104,7 +108,7 @@ def logs_prune(
     typer.echo(f"{after:,} of {before:,} records are left")
 
 
-@logs_app.command("export")
+@command("irnn-tvm logs export exported --logs logs", name="export", group=logs_app)
 def logs_export(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     folder: Annotated[Path | None, typer.Option("--logs", help=_LOGS_HELP)] = None,
@@ -117,63 +121,3 @@ def logs_export(
     edit.merge([folder or logs_of.user_folder()], out)
     _, after = edit.prune(out, keep)
     typer.echo(f"{after:,} records in {out}")
-
-
-def rpc_server(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets the network in.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0: any.")] = 9090,
-    tracker: Annotated[str | None, typer.Option(help="host:port of a tracker to register at.")] = None,
-    key: Annotated[str, typer.Option(help="What kind of device this is, for the tracker.")] = "",
-    custom_address: Annotated[
-        str | None, typer.Option(help="What the tracker tells clients to connect to.")
-    ] = None,
-) -> None:
-    """Let others measure on this device. Whoever can connect may run code as you."""
-    from irnn_tvm.tuning.device.server import serve
-
-    serve(host, port, tracker, key, custom_address)
-
-
-def rpc_server_build(
-    target: Annotated[str, typer.Option("--target", "-t", help="armv7, or arm and its like for AArch64.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Program to write.")],
-    cxx: Annotated[
-        str | None,
-        typer.Option(help="C++17 compiler for the device, with its options, in the place of zig's clang."),
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Files compiled at a time; default: all cores.")
-    ] = None,
-) -> None:
-    """Build a server in C++ for devices without Python, such as 32-bit ARM. Takes minutes the first time."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from irnn_tvm.tuning.native_server.build import build_server
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        task = bar.add_task("compiling", total=None)
-        build_server(
-            target,
-            out,
-            cxx,
-            jobs,
-            lambda done, of, name: bar.update(task, completed=done, total=of, description=name),
-        )
-    typer.echo(f"{out}: {out.stat().st_size:,} bytes. On the device: ./{out.name} --help")
-
-
-def rpc_tracker(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 lets the network in.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 9190,
-) -> None:
-    """Keep a list of devices, and hand them out."""
-    from irnn_tvm.tuning.device.tracker import track
-
-    track(host, port)
