@@ -133,7 +133,7 @@ def test_no_space_for_the_output(folder: Path) -> None:
             [sys.executable, "-m", "irnn_tvm.cli", "targets"], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 2
-    assert done.stderr.strip() == "irnn-tvm: No space left on device"
+    assert done.stderr.strip() == "irnn-tvm: ResourceError: the command failed: no space is left on the disk"
 
 
 def test_interrupted(folder: Path) -> None:
