@@ -23,7 +23,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import rnn as rnn_utils
 
 from irnn_tvm.errors import IrnnError, UnsupportedModuleError
-from irnn_tvm.quantization.effective_weights import fresh_parametrizations
+from irnn_tvm.quantization.effective_weights import fresh_parametrizations, is_effective
 from irnn_tvm.quantization.evaluate import evaluate, run_layer, same
 from irnn_tvm.quantization.in_place import OPERATORS, Memory, functional
 from irnn_tvm.quantization.inputs import CallLayout
@@ -90,13 +90,13 @@ class Captured:
     kept: dict[str, KeptState]
 
     def attribute(self, target: str) -> Any:
-        """A parameter or buffer as it is now; a tensor that the user's code makes is a constant of the graph."""
-        value: Any = self.modules[""]
-        for part in target.split("."):
-            if not hasattr(value, part):
-                return self.constants[target]
-            value = getattr(value, part)
-        return value
+        """A parameter or buffer as it is now; any other tensor is a constant of the graph, as it was captured."""
+        path, _, name = target.rpartition(".")
+        owner, captured = self.modules.get(path), self.constants[target]
+        if owner is None or (name in vars(owner) and not is_effective(self.modules[""], target)):
+            return captured
+        now = getattr(owner, name, None)
+        return now if isinstance(now, Tensor) and now.shape == captured.shape else captured
 
 
 def capture(
