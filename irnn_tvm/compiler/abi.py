@@ -47,14 +47,32 @@ class State:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """A piece of weights that is fetched at a time. weight: number of a constant; offset, size: bytes."""
+
+    weight: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class TileGroup:
+    """Tiles in order, which a call on T time steps fetches (T * per_step + once) times."""
+
+    tiles: tuple[Tile, ...]
+    per_step: int
+    once: int
+
+
+@dataclass(frozen=True)
 class Interface:
     """Everything that header, C source and report say about a library's interface.
 
     streamable: step exists and run loops over it; feedback: (input, output) pairs that run carries from step to
     step; fixed_steps: the only accepted T, or None; min_steps, max_steps: smallest and largest accepted T (0: no
     limit). at_once: steps that a streaming library works on together in run, at most. threads: that share its work.
-    fetch_bytes: of weights that are fetched at a time, at most; 0: they are read where they lie. notes: which names are
-    not what was asked for.
+    fetch_bytes: of weights that are fetched at a time, at most; 0: they are read where they lie. fetch_order: all of
+    these (fetch_order.py). notes: which names are not what was asked for.
     """
 
     name: str
@@ -74,6 +92,7 @@ class Interface:
     at_once: int = 1
     threads: int = 1
     fetch_bytes: int = 0
+    fetch_order: tuple[TileGroup, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

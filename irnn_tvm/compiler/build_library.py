@@ -295,12 +295,14 @@ def _write(
 
     named: the library's name, and the note where it is not what was asked for."""
     from irnn_tvm.compiler.emit import emit_library
+    from irnn_tvm.compiler.fetch_order import fetch_order
 
     name = named[0]
     io = replace(make_interface(lowered, specs, target, *named), threads=threads)
     kernels = _kernels(lowered, name, target, threads)
     found = place(lowered.plan, kernels, *places)
-    io = replace(io, fetch_bytes=found.fetch_bytes)
+    order = fetch_order(io, lowered.plan, kernels) if found.fetch_bytes else []
+    io = replace(io, fetch_bytes=found.fetch_bytes, fetch_order=tuple(order))
     vectors = None if target.kind == "shared" else make_vectors(program, io)
     emit_library(
         io,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from irnn_tvm.compiler import c_checks, c_state
 from irnn_tvm.compiler.abi import Interface, Tensor
+from irnn_tvm.compiler.fetch_table import table_lines
 from irnn_tvm.compiler.header import FETCH_TYPE, parameters
 from irnn_tvm.compiler.kernels import Kernel
 from irnn_tvm.compiler.parallel_calls import parallel_calls
@@ -59,7 +60,7 @@ class CWriter:
                 self.lines.append(
                     f"static const {state.initial.dtype}_t initial_state{i}[{size}] = {{{values}}};"
                 )
-        self.lines.append("")
+        self.lines += ["", *table_lines(self.io)]
         for kernel in self.kernels.values():
             self.lines.append(f"extern {kernel.prototype()};")
         self.lines.append("")

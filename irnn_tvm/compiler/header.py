@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from irnn_tvm.compiler.abi import Interface, Tensor
+from irnn_tvm.compiler.fetch_table import declaration_lines
 from irnn_tvm.compiler.header_tensors import ALIGNED, float_lines, tensor_lines
 
 CODES = """#ifndef IRNN_OK
@@ -110,12 +111,13 @@ def header(io: Interface, choice: bool = False) -> str:
     if io.fetch_bytes:
         lines += [
             "/* The library calls this before it reads weights of a product, a tile of rows after the other, in the",
-            " * order in which they lie in memory, and reads them where it says that they are now. Define it to bring",
+            f" * order of {io.name}_tiles, and reads them where it says that they are now. Define it to bring",
             f" * up to {upper}_FETCH_BYTES bytes into a buffer of your own (aligned to 4) from a memory that the",
             " * processor cannot read, or reads slowly. The library's own returns `weights`. */",
             f"#define {upper}_FETCH_BYTES {io.fetch_bytes}",
             f"{FETCH_TYPE.format(name=io.name)};",
             "",
+            *declaration_lines(io),
         ]
     lines += [
         f"/* Runs T time steps{' from where the stream is' if io.streamable else ''}. Returns IRNN_OK or an error",

@@ -55,7 +55,9 @@ class TimeLoop:
         return [self.pointer(value) for value in values]
 
     def _turn(self, kernel: Kernel, which: str) -> list[str]:
-        """The last argument of kernels that take tiles in turns from the first and from the last on."""
+        """The last argument of kernels that take tiles in turns from the first and from the last on. What is fetched
+        comes in one order in every step (fetch_order.py)."""
+        which = "0" if kernel.fetches else which
         return [which] if takes_turns(kernel) else []
 
     def _prepare(self, values: ScanValues, first: str, count: str) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from elftools.elf.elffile import ELFFile
+from torch import Tensor, nn
 
 import irnn_tvm
 from irnn_tvm import IntegerModel, Library
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.runner import board_sources
+from irnn_tvm.compiler.selftest import STEPS
 from irnn_tvm.errors import BuildError
 from irnn_tvm.runtime.emulated import board_command
 from irnn_tvm.runtime.layouts import Package
@@ -38,6 +42,40 @@ const void *tiny_fetch(const void *weights, int32_t bytes) {
   return buffer;
 }
 """
+# Asks for every tile before it is needed, by the table of the header; leaves the program where another one is wanted.
+PREFETCH = """
+#include "tiny.h"
+#include "runner_io.h"
+extern const uint8_t __ext_start[], __ext_load[];
+static uint8_t buffers[2][TINY_FETCH_BYTES] __attribute__((aligned(16)));
+static int side, begun;
+static int32_t group, round, tile;
+static void transfer(void) {
+  const struct tiny_tile *one = &tiny_tiles[tiny_tile_groups[group].first + tile];
+  const uint8_t *from = __ext_load + ((const uint8_t *)one->weights - __ext_start);
+  for (int32_t i = 0; i < one->bytes; ++i) buffers[side][i] = from[i];
+}
+static void advance(void) {
+  const struct tiny_tile_group *its = &tiny_tile_groups[group];
+  if (++tile < its->count) return;
+  tile = 0;
+  if (++round < STEPS * its->per_step + its->once) return;
+  round = 0;
+  group = (group + 1) % TINY_TILE_GROUPS;
+}
+const void *tiny_fetch(const void *weights, int32_t bytes) {
+  const struct tiny_tile *one = &tiny_tiles[tiny_tile_groups[group].first + tile];
+  const void *here;
+  if (!begun) transfer();
+  begun = 1;
+  if (one->weights != weights || one->bytes != bytes) io_exit(77);
+  here = buffers[side];
+  side = 1 - side;
+  advance();
+  transfer();
+  return here;
+}
+"""
 STREAMED = {"stream_weights": ".ext_flash", "placement": "ro_fast"}
 
 
@@ -54,7 +92,7 @@ def _sections(archive: Path, folder: Path) -> dict[str, str]:
         }
 
 
-def _firmware(library: Library, folder: Path, fetch: bool) -> Path:
+def _firmware(library: Library, folder: Path, fetch: str, main: str | None = None) -> Path:
     target = get(library.target)
     board = target.emulator.board if target.emulator else ""
     script = (toolchain.FIRMWARE / f"{board}.ld").read_text()
@@ -62,12 +100,12 @@ def _firmware(library: Library, folder: Path, fetch: bool) -> Path:
     script = script.replace("*(.rodata .rodata.*)", "*(.rodata .rodata.* ro_fast.*)")
     (folder / "board.ld").write_text(script.replace("  .stack (NOLOAD)", OUTSIDE + "\n  .stack (NOLOAD)"))
     package = Package(library.directory, library.report)
-    (folder / "main.c").write_text(package.main())
-    (folder / "fetch.c").write_text(FETCH if fetch else "")
+    (folder / "main.c").write_text(main or package.main())
+    (folder / "fetch.c").write_text(fetch)
     sources = [folder / "main.c", folder / "fetch.c", *package.sources, *board_sources(target)]
     sources += [path for path in package.selftest if path.suffix == ".c"]
     sources += [package.archive] if package.archive else []
-    flags = ["-I", str(library.directory), "-I", str(toolchain.FIRMWARE)]
+    flags = ["-I", str(library.directory), "-I", str(toolchain.FIRMWARE), f"-DSTEPS={STEPS}"]
     return toolchain.link_executable(sources, folder / "f.elf", target, flags, folder / "board.ld")
 
 
@@ -87,12 +125,51 @@ def test_weights_are_read_through_fetch_alone(
     weights = max(w["bytes"] for w in built.report["weights"] if w["dtype"] == "int8")
     assert 0 < built.report["fetch_bytes"] <= weights
     codes = []
-    for fetch in (True, False):
+    for fetch in (FETCH, PREFETCH, ""):
         elf = _firmware(built, tmp_path, fetch)
         command = board_command(qemu, ("-M", machine), elf)
         codes.append(subprocess.run(command, capture_output=True, timeout=60, check=False).returncode)
-    assert codes[0] == 0
-    assert codes[1] != 0  # without it there is nothing to read
+    assert codes[:2] == [0, 0]
+    assert codes[2] != 0  # without it there is nothing to read
+
+
+class Sequence(nn.Module):
+    """Both directions, a step for each row of a batch of two, and a layer on the last state alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.gru = nn.LSTM(10, 13, bidirectional=True), nn.GRU(26, 9)
+        self.head, self.last = nn.Linear(9, 5), nn.Linear(9, 7)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, h = self.gru(self.lstm(x)[0])
+        return self.head(y), self.last(h[0])
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(("target", "machine"), [("cortex-m4", "mps2-an386"), ("cortex-m55", "mps3-an547")])
+def test_the_table_is_the_order_of_the_tiles(
+    target: str, machine: str, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """Of a library that needs the whole sequence, in which groups are repeated."""
+    qemu = require_tool("qemu-system-arm")
+    torch.manual_seed(8)
+    model = irnn_tvm.quantize(Sequence().eval(), [torch.randn(7, 3, 10) for _ in range(2)])
+    built = irnn_tvm.build(model, target, out=tmp_path / "out", name="tiny", batch=2, **STREAMED)  # type: ignore[arg-type]
+    assert not built.streamable
+    (tmp_path / "work").mkdir()
+    main = '#include "tiny_selftest.h"\nint main(void) { return tiny_selftest(); }\n'
+    elf = _firmware(built, tmp_path / "work", PREFETCH, main)
+    done = subprocess.run(
+        board_command(qemu, ("-M", machine), elf), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    text = (tmp_path / "out" / "tiny.c").read_text()
+    tiles = set(re.findall(r"tiny_w(\d+) \+ (\d+), (\d+)}", text))  # once for each row of the batch
+    matrices = {number for number, _, _ in tiles}
+    for number in matrices:  # all of each matrix
+        size = sum(int(length) for n, _, length in tiles if n == number)
+        assert size == built.report["weights"][int(number)]["bytes"]
 
 
 def test_sections_by_layer_and_by_constant(model: IntegerModel, tmp_path: Path) -> None:
