@@ -72,14 +72,17 @@ def _run(model: nn.Module, layout: CallLayout, batches: list[Batch]) -> _Runs:
         states = [name for name in changed if name in read]
         kept.restore()
     if states:
-        # What a call of another input leaves as it found it is a cache, and no state.
+        # A cache is no state: another input leaves it as it is, and gives the same result with it and without.
+        other = _turned(batches[-1])
+        without = _call(model, layout, other)
+        kept.restore()
         _call(model, layout, batches[0])
         warm = Snapshot(model)
-        _call(model, layout, _turned(batches[-1]))
+        equal = same(_call(model, layout, other), without)
         left = warm.changed()
         warm.restore()
-        moved = [n for n in states if any(c == n or c.startswith((f"{n}.", f"{n}[")) for c in left)]
-        if not moved and same(_call(model, layout, batches[0]), first):
+        moved = any(c == n or c.startswith((f"{n}.", f"{n}[")) for n in states for c in left)
+        if equal and not moved and same(_call(model, layout, batches[0]), first):
             kept, states = warm, []
         kept.restore()
     for name in states:

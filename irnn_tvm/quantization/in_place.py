@@ -191,6 +191,7 @@ class Memory:
             newest = self.current(source)
             args, kwargs = fx.map_arg((tensor.args, tensor.kwargs), lambda n: newest if n is read else n)
             value = self._make(tensor.op, tensor.target, args, kwargs)
+            value.meta["place"] = value.meta.get("place") or tensor.meta.get("place")
             self._is_now(tensor, value, writes)
         return value
 
@@ -390,7 +391,7 @@ def _row(index: Any) -> slice:
 
 def _refusal(view: fx.Node) -> UnsupportedModuleError:
     return UnsupportedModuleError(
-        f"a view that {_name(view)} {_key_text(view)} made is written in place, which cannot be followed; supported "
+        f"a view that {_name(view)}{_key_text(view)} made is written in place, which cannot be followed; supported "
         "are views by integers and slices without a step, reshape, transpose, permute, chunk, split and unbind. Use "
         "operations that return a new tensor"
     )

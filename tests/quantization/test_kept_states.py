@@ -181,6 +181,16 @@ def appended(m: Keeping, x: Tensor) -> Tensor:
     return result[0]
 
 
+def remembered(m: Keeping, x: Tensor) -> Tensor:
+    return m.linear(m.states.setdefault("x", x))
+
+
+def remembered_attribute(m: Keeping, x: Tensor) -> Tensor:
+    if m.h is None:
+        m.h = x
+    return m.linear(m.h)
+
+
 def previous_frame(m: Keeping, x: Tensor) -> Tensor:
     y = m.linear(x)
     m.kept, z = y[:, -1:].transpose(0, 1), y + m.kept.transpose(0, 1)
@@ -216,7 +226,8 @@ def helper_object(m: Keeping, x: Tensor) -> Tensor:
 
 
 REFUSED = {
-    counter: "'calls'", dictionary: "'states", appended: "'history", previous_frame: "'kept'", running_mean: "'row'",
+    counter: "'calls'", dictionary: "'states", remembered: "'states", remembered_attribute: "'h'",
+    appended: "'history", previous_frame: "'kept'", running_mean: "'row'",
     of_another_layer: "'h'", half_a_state: "'h'", changed_before_use: "'h'", helper_object: "'counter",
 }  # fmt: skip
 
