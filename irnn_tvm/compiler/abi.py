@@ -70,9 +70,9 @@ class Interface:
 
     streamable: step exists and run loops over it; feedback: (input, output) pairs that run carries from step to
     step; fixed_steps: the only accepted T, or None; min_steps, max_steps: smallest and largest accepted T (0: no
-    limit). at_once: steps that a streaming library works on together in run, at most. threads: that share its work.
-    fetch_bytes: of weights that are fetched at a time, at most; 0: they are read where they lie. fetch_order: all of
-    these (fetch_order.py). notes: which names are not what was asked for.
+    limit); T % period is one of the remainders. at_once: steps that a streaming library works on together in run, at
+    most. threads: that share its work. fetch_bytes: of weights that are fetched at a time, at most; 0: they are read
+    where they lie. fetch_order: all of these (fetch_order.py). notes: which names are not what was asked for.
     """
 
     name: str
@@ -94,6 +94,19 @@ class Interface:
     fetch_bytes: int = 0
     fetch_order: tuple[TileGroup, ...] = ()
     notes: tuple[str, ...] = ()
+    period: int = 1
+    remainders: tuple[int, ...] = (0,)
+
+    def takes(self, length: str) -> list[str]:
+        """C conditions that together say whether a sequence of this length, a C expression, is accepted."""
+        if self.fixed_steps is not None:
+            return [f"{length} == {self.fixed_steps}"]
+        rules = [f"{length} >= {self.min_steps}"]
+        rules += [f"{length} <= {self.max_steps}"] if self.max_steps else []
+        if self.period > 1:
+            some = [f"{length} % {self.period} == {r}" for r in self.remainders]
+            rules.append(some[0] if len(some) == 1 else f"({' || '.join(some)})")
+        return rules
 
     @property
     def snapshot_bytes(self) -> int:
@@ -106,5 +119,7 @@ class Interface:
         tensors = [
             (t.name, t.dtype, t.shape, t.scale, t.zero_point, t.limit) for t in (*self.inputs, *self.outputs)
         ]
-        sizes = (self.state_bytes, self.arena_bytes, self.fixed_steps, self.min_steps, self.max_steps)
+        sizes: tuple[int | None, ...] = (self.state_bytes, self.arena_bytes, self.fixed_steps)
+        sizes += (self.min_steps, self.max_steps)
+        sizes += (self.period, *self.remainders) if self.period > 1 else ()
         return zlib.crc32(repr((self.name, self.model_hash, self.streamable, sizes, tensors)).encode())

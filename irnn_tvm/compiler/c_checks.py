@@ -90,9 +90,7 @@ def _misaligned(io: Interface) -> list[str]:
 
 def _length(io: Interface) -> str:
     """The condition under which a number of time steps is refused."""
-    if io.fixed_steps is not None:
-        return f"T != {io.fixed_steps}"
-    return f"T < {io.min_steps} || T > {io.max_steps}" if io.max_steps else f"T < {io.min_steps}"
+    return f"!({' && '.join(io.takes('T'))})"
 
 
 def _bytes(t: Tensor) -> str:

@@ -69,6 +69,7 @@ def header(io: Interface, choice: bool = False) -> str:
         f"#define {upper}_ARENA_BYTES {io.arena_bytes}",
         f"#define {upper}_MIN_T {io.fixed_steps or io.min_steps} /* shortest sequence of one run */",
         f"#define {upper}_MAX_T {io.fixed_steps or io.max_steps} /* longest sequence of one run, 0: no limit */",
+        f"#define {upper}_TAKES_T(T) ({' && '.join(io.takes('(T)'))}) /* whether run takes T steps */",
         "",
         *tensor_lines(io),
         "",

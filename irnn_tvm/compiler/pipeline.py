@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from irnn_tvm.compiler.any_order import loosen
+from irnn_tvm.compiler.lengths import accepted_lengths
 from irnn_tvm.compiler.lift_states import LiftedState, lift_states
 from irnn_tvm.compiler.pack_arena import pack_arena
-from irnn_tvm.compiler.plan import Plan, Planner, evaluate, expression
+from irnn_tvm.compiler.plan import Plan, Planner, expression
 from irnn_tvm.compiler.streaming import Streaming, analyse, fixed_steps, time_variable
-from irnn_tvm.errors import BuildError
+from irnn_tvm.errors import BuildError, InputError
+from irnn_tvm.runtime.tensors import TimeRange
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +42,7 @@ class Lowered:
     params: list[tuple[str, Any]]
     results: list[Any]
     fixed_steps: int | None
-    min_steps: int
-    max_steps: int
+    lengths: TimeRange
     index_limits: dict[int, int | str]
     at_once: int
     digest: int
@@ -63,9 +64,8 @@ def lower_program(
     """
     from irnn_tvm.frontend.import_program import import_program
 
-    return lower_module(
-        import_program(program), max_seq_len, instruction_set, stream, choose, example_steps(program)
-    )
+    mod, guards = import_program(program), tuple(getattr(program, "_guards_code", None) or ())
+    return lower_module(mod, max_seq_len, instruction_set, stream, choose, example_steps(program), guards)
 
 
 def lower_module(
@@ -75,8 +75,10 @@ def lower_module(
     stream: bool = False,
     choose: ChooseFor | None = None,
     usual_steps: int = 1,
+    guards: Sequence[str] = (),
 ) -> Lowered:
-    """`lower_program` of a Relax module that is imported. usual_steps: length of the sequences of its calibration."""
+    """`lower_program` of a Relax module that is imported. usual_steps: length of the sequences of its calibration;
+    guards: what its export found of its sizes."""
     from tvm import relax
 
     from irnn_tvm.compiler.lift_states import output_fields
@@ -86,39 +88,42 @@ def lower_module(
     from irnn_tvm.relay_ops.scan import AHEAD
     from irnn_tvm.schedules import instruction_sets
 
+    lengths, reason = accepted_lengths(mod["main"], time_variable(mod["main"]), guards)
+    mod, bound = _bind_only_length(mod, lengths)
     main = mod["main"]
     params = [(str(p.name), p.ty) for p in main.params]
     results = [f.ty for f in output_fields(main)]
     verify(main)
-    streaming = analyse(main)
     time = time_variable(main)
+    streaming = analyse(main)
+    if streaming.streamable and time is not None and not lengths.accepts(1):
+        streaming = Streaming(False, f"the model takes {lengths.text()}: {reason}")
     limits = index_limits(main)
     mod, states = lift_states(mod)
     isa = instruction_sets.get(instruction_set)
-    at_once, max_steps = 1, 0
-    min_steps = 1 if time is None else shortest_sequence(main)
+    at_once, longest = 1, 1
+    steps: int | None = None
     if time is None:
-        steps: int | None = fixed_steps(main)
-    else:
-        steps = None
-        declared = (
-            dict(main.attrs["tir_var_upper_bound"].items()) if "tir_var_upper_bound" in main.attrs else {}
-        )
-        bound = int(declared.get(time.name, 0))
-        if streaming.streamable:
-            # The loop over time is in the generated C, around a graph of one step, or of a few where kernels gain.
-            if isa is None or not isa.ahead:
-                mod = relax.transform.BindSymbolicVars({time.name: 1}, "main")(mod)
-            else:
-                at_once = AHEAD
-                mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: at_once})
-            max_steps = max_seq_len or 0
+        steps = fixed_steps(main) if bound is None else bound
+        lengths, longest = TimeRange(steps, steps), steps
+    elif streaming.streamable:
+        # The loop over time is in the generated C, around a graph of one step, or of a few where kernels gain.
+        if isa is None or not isa.ahead:
+            mod = relax.transform.BindSymbolicVars({time.name: 1}, "main")(mod)
         else:
-            declared_or_default = bound if 0 < bound <= 1 << 16 else max(DEFAULT_MAX_STEPS, usual_steps)
-            max_steps = max_seq_len or declared_or_default
-            check_keys(main, max_steps)
-            verify_lengths(main, max_steps)
-            mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: max_steps})
+            at_once = longest = AHEAD
+            mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: at_once})
+        lengths = replace(lengths, maximum=max_seq_len)  # nothing but T itself is a size: every length goes
+    else:
+        declared = main.attrs["tir_var_upper_bound"].items() if "tir_var_upper_bound" in main.attrs else ()
+        most = int(dict(declared).get(time.name, 0))
+        default = most if 0 < most <= 1 << 16 else max(DEFAULT_MAX_STEPS, usual_steps)
+        lengths = up_to(lengths, max_seq_len, default, reason)
+        assert lengths.maximum is not None
+        longest = lengths.maximum
+        check_keys(main, longest)
+        verify_lengths(main, longest)
+        mod["main"] = mod["main"].with_attr("tir_var_upper_bound", {time.name: longest})
     chosen = None if choose is None else choose(streaming.streamable)
     with instruction_sets.lowering_for(isa, embedding_tables(main), stream, chosen):
         mod = relax.transform.LegalizeOps(skip_ops=["relax.reshape"])(mod)
@@ -129,24 +134,35 @@ def lower_module(
         relax.transform.StaticPlanBlockMemory(),
     ):
         mod = step(mod)
-    longest = at_once if streaming.streamable else max_steps
-    plan = Planner(mod, len(params), len(results), longest or steps or 1).run()
-    loosen(plan, longest or steps or 1)
-    pack_arena(plan, mod, longest or steps or 1)
-    return Lowered(
-        mod,
-        plan,
-        states,
-        streaming,
-        params,
-        results,
-        steps,
-        min_steps,
-        max_steps,
-        limits,
-        at_once,
-        program_digest(main),
-    )
+    plan = Planner(mod, len(params), len(results), longest).run()
+    loosen(plan, longest)
+    pack_arena(plan, mod, longest)
+    digest = program_digest(main)
+    return Lowered(mod, plan, states, streaming, params, results, steps, lengths, limits, at_once, digest)
+
+
+def _bind_only_length(mod: Any, lengths: TimeRange) -> tuple[Any, int | None]:
+    """A program that takes one length as one for that length, and the length; else as it was, and None."""
+    from tvm import relax
+
+    time = time_variable(mod["main"])
+    if time is None or lengths.minimum != lengths.maximum:
+        return mod, None
+    return relax.transform.BindSymbolicVars({time.name: lengths.minimum}, "main")(mod), lengths.minimum
+
+
+def up_to(lengths: TimeRange, max_seq_len: int | None, default: int, reason: str) -> TimeRange:
+    """Lengths up to max_seq_len, or up to `default` where nobody gave it (at least the shortest that goes).
+
+    Raises InputError when max_seq_len is shorter than the shortest length.
+    """
+    if max_seq_len is not None and max_seq_len < lengths.minimum:
+        raise InputError(f"max_seq_len={max_seq_len}: the model takes {lengths.text()} ({reason})")
+    most = max_seq_len or max(default, lengths.minimum)
+    most = most if lengths.maximum is None else min(most, lengths.maximum)
+    while not lengths.accepts(most):
+        most -= 1
+    return replace(lengths, maximum=most)
 
 
 def program_digest(main: Any) -> int:
@@ -183,35 +199,6 @@ def example_steps(program: torch.export.ExportedProgram) -> int:
         if node.op == "placeholder" and hasattr(node.meta.get("val"), "shape"):
             hints += [int(d.node.hint or 1) for d in node.meta["val"].shape if not isinstance(d, int)]
     return max(hints)
-
-
-def shortest_sequence(main: Any) -> int:
-    """The smallest sequence length for which every tensor of the program has a size (convolutions need some).
-
-    Raises BuildError when no length up to 65536 does.
-    """
-    from tvm import relax
-
-    types = [p.ty for p in main.params]
-    for block in main.body.blocks:
-        for binding in block.bindings:
-            ty = binding.var.ty
-            types += list(ty.fields) if isinstance(ty, relax.TupleType) else [ty]
-    dims = [
-        d
-        for ty in types
-        if isinstance(ty, relax.TensorType) and ty.shape is not None
-        for d in ty.shape.values
-    ]
-    timed = [d for d in dims if isinstance(expression(d), str)]
-    steps = 1
-    while not all(evaluate(d, steps) >= 1 for d in timed):
-        steps += 1
-        if steps > 1 << 16:
-            raise BuildError(
-                "no sequence length up to 65536 gives every tensor of the program a positive size"
-            )
-    return steps
 
 
 def index_limits(main: Any) -> dict[int, int | str]:

@@ -13,6 +13,7 @@ from irnn_tvm.errors import BuildError
 
 ALIGN = 16
 ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4}
+_SUPPORTED = "+ - * // % of the sequence length and constants"
 
 
 @dataclass(frozen=True)
@@ -233,8 +234,8 @@ def most_bytes(shape: Iterable[Any], dtype: str, steps: int) -> int:
     return total
 
 
-def evaluate(dim: Any, steps: int) -> int:
-    """A dimension with `steps` for the sequence length."""
+def evaluate(dim: Any, steps: Any) -> Any:
+    """A dimension with `steps` for the sequence length: an int, or an array of them, which gives an array."""
     from tvm import tirx
 
     if isinstance(dim, int | tirx.IntImm):
@@ -251,7 +252,9 @@ def evaluate(dim: Any, steps: int) -> int:
         return a * b
     if kind in ("FloorDiv", "Div"):
         return a // b
-    raise BuildError(f"size {dim} is not supported; supported: + - * // of the sequence length and constants")
+    if kind in ("FloorMod", "Mod"):
+        return a % b
+    raise BuildError(f"size {dim} is not supported; supported: {_SUPPORTED}")
 
 
 def expression(dim: Any, divide: str = "/") -> int | str:
@@ -263,9 +266,8 @@ def expression(dim: Any, divide: str = "/") -> int | str:
     if isinstance(dim, tirx.Var):
         return "T"
     symbols = {"Add": "+", "Sub": "-", "Mul": "*", "FloorDiv": divide, "Div": divide}
+    symbols |= {"FloorMod": "%", "Mod": "%"}
     symbol = symbols.get(type(dim).__name__)
     if symbol is None:
-        raise BuildError(
-            f"size {dim} is not supported; supported: + - * // of the sequence length and constants"
-        )
+        raise BuildError(f"size {dim} is not supported; supported: {_SUPPORTED}")
     return f"({expression(dim.a, divide)} {symbol} {expression(dim.b, divide)})"

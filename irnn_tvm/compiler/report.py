@@ -20,6 +20,8 @@ def interface_report(
         time: dict[str, Any] = {"dynamic": False, "fixed": io.fixed_steps}
     else:
         time = {"dynamic": True, "min": io.min_steps, "max": io.max_steps or None}
+        if io.period > 1:
+            time |= {"period": io.period, "remainders": list(io.remainders)}
     return {
         "abi_version": 1,
         "interface": f"{io.interface_hash:#x}",

@@ -17,6 +17,7 @@ from irnn_tvm.compiler.abi import Interface, Tensor
 from irnn_tvm.compiler.c_array import array_lines
 from irnn_tvm.compiler.plan import aligned
 from irnn_tvm.runtime import shapes
+from irnn_tvm.runtime.tensors import TimeRange
 
 if TYPE_CHECKING:
     import torch
@@ -37,14 +38,25 @@ class Vectors:
 def make_vectors(program: torch.export.ExportedProgram, io: Interface) -> Vectors:
     """Pseudo-random inputs, the same in every build of a model, and what the integer program makes of them."""
     import torch
+    from torch.utils._pytree import tree_leaves
 
-    steps = io.fixed_steps or max(io.min_steps, STEPS)
+    steps = io.fixed_steps or _some_steps(io)
     generator = np.random.default_rng(zlib.crc32(io.name.encode()))
     inputs = tuple(_random(t, steps, generator) for t in io.inputs)
+    # The guards of an export refuse what it did not try, such as a single step; the graph itself takes it.
+    module = program.module(check_guards=False)
     with torch.no_grad():
-        results = program.module()(*(torch.from_numpy(x) for x in inputs))
-    outputs = [results] if isinstance(results, torch.Tensor) else list(results)
-    return Vectors(steps, inputs, tuple(y.numpy() for y in outputs[: len(io.outputs)]))
+        results = module(*(torch.from_numpy(x) for x in inputs))
+    outputs = [y for y in tree_leaves(results) if isinstance(y, torch.Tensor)]
+    return Vectors(steps, inputs, tuple(y.numpy() for y in outputs))
+
+
+def _some_steps(io: Interface) -> int:
+    """A short length that the library takes, STEPS or more where there is one."""
+    time = TimeRange(io.min_steps, io.max_steps or None, io.period, io.remainders)
+    least = max(io.min_steps, STEPS)
+    longer = (t for t in range(least, least + io.period) if time.accepts(t))
+    return next(longer, io.min_steps)
 
 
 def _random(t: Tensor, steps: int, generator: np.random.Generator) -> Array:

@@ -8,6 +8,7 @@ is known only at the end of the sequence flows back into single steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from irnn_tvm.compiler.lift_states import STATE_ARGS, op_name, output_fields
@@ -79,6 +80,8 @@ class _Walker:
     def __init__(self, main: Any, time: Any) -> None:
         self.main, self.time = main, time
         self.axis: dict[Any, int | None] = {}
+        # Where a view merged time with other axes into one of size a * T * b: (a, b), in the order of memory.
+        self.merged: dict[Any, tuple[int, int]] = {}
         self.summary: dict[Any, bool] = {}
         self.source: dict[
             Any, Any
@@ -87,6 +90,8 @@ class _Walker:
 
     def run(self) -> Streaming:
         for param in self.main.params:
+            if self._times(param.ty) != 1:
+                raise _NotStreamable("an input is longer than the sequence")
             self._set(param, self._time_axis(param.ty), False, param)
         for block in self.main.body.blocks:
             for binding in block.bindings:
@@ -95,6 +100,8 @@ class _Walker:
 
     def _result(self) -> Streaming:
         fields = output_fields(self.main)
+        if any(self._times(field.ty) != 1 for field in fields):
+            raise _NotStreamable("an output has several rows for each time step, along one axis")
         feedback = []
         params = list(self.main.params)
         for start, final in self.states:
@@ -123,12 +130,31 @@ class _Walker:
         if self.time is None or not hasattr(ty, "shape") or ty.shape is None:
             return None
         for i, dim in enumerate(ty.shape.values):
-            if isinstance(dim, tirx.Var) and dim.same_as(self.time):
-                return i
             if not isinstance(dim, int | tirx.IntImm):
-                raise _NotStreamable(
-                    "a tensor's size depends on the sequence length in another way than being it"
-                )
+                if self._factor(dim) is None:
+                    raise _NotStreamable(
+                        "a tensor's size depends on the sequence length in another way than being it"
+                    )
+                return i
+        return None
+
+    def _times(self, ty: Any) -> int:
+        """k of an axis of size k * T, 1 where there is none."""
+        axis = self._time_axis(ty)
+        return 1 if axis is None else int(self._factor(ty.shape.values[axis]) or 1)
+
+    def _factor(self, dim: Any) -> int | None:
+        """k where a size is k * T, else None."""
+        from tvm import tirx
+
+        if isinstance(dim, tirx.Var):
+            return 1 if dim.same_as(self.time) else None
+        if not isinstance(dim, tirx.Mul):
+            return None
+        for size, number in ((dim.a, dim.b), (dim.b, dim.a)):
+            inner = self._factor(size) if isinstance(number, tirx.IntImm) else None
+            if inner is not None:
+                return inner * int(number)
         return None
 
     def _set(self, var: Any, axis: int | None, summary: bool, source: Any) -> None:
@@ -158,7 +184,8 @@ class _Walker:
 
         if int(value.attrs["reverse"]):
             raise _NotStreamable("a layer runs backward in time (bidirectional)")
-        if self.time is not None and self._time_axis(value.args[0].ty) != 0:
+        places = self._time_axis(value.args[0].ty), self._times(value.args[0].ty)
+        if self.time is not None and places != (0, 1):
             raise _NotStreamable(
                 "a recurrent layer runs over a length that is not the input's sequence length"
             )
@@ -200,6 +227,8 @@ class _Walker:
         axes = {self.axis.get(a) for a in inputs} - {None}
         summary = any(self.summary.get(a, False) for a in inputs)
         axis = self._time_axis(var.ty)
+        if axis is not None and not axes and name != "relax.broadcast_to":
+            raise _NotStreamable("a constant is read by the number of the step")
         if axis is not None and summary:
             raise _NotStreamable("a summary of the whole sequence is combined with single time steps")
         takes_last = False
@@ -207,6 +236,25 @@ class _Walker:
             takes_last = self._check(value, name, axis)
         source = self.source.get(inputs[0]) if name == "relax.reshape" and inputs else None
         self._set(var, axis, summary or takes_last, source)
+        if name == "relax.reshape" and axis is not None:
+            self.merged[var] = self._view(inputs[0], var.ty, axis)
+        elif axis is not None and inputs:
+            self.merged[var] = next((self.merged[a] for a in inputs if a in self.merged), (1, 1))
+
+    def _view(self, source: Any, ty: Any, axis: int) -> tuple[int, int]:
+        """(a, b) of the time axis of a view; refuses one that tears steps apart."""
+        before = self.axis[source]
+        assert before is not None
+
+        def around(shape: list[Any], at: int) -> tuple[int, int]:
+            return prod(int(d) for d in shape[:at]), prod(int(d) for d in shape[at + 1 :])
+
+        (outer, inner), (a, b) = around(list(source.ty.shape.values), before), self.merged.get(source, (1, 1))
+        outside, inside = around(list(ty.shape.values), axis)
+        parts = divmod(outer * a, outside), divmod(inner * b, inside)
+        if parts[0][1] or parts[1][1] or parts[0][0] * parts[1][0] != self._times(ty):
+            raise _NotStreamable("a view mixes time steps")
+        return parts[0][0], parts[1][0]
 
     def _check(self, value: Any, name: str, axis: int | None) -> bool:
         """Refuses ops that mix time steps. Returns True when the op keeps only the last step."""
@@ -217,17 +265,21 @@ class _Walker:
             for arg in value.args:
                 time_axis = self.axis.get(arg)
                 if time_axis is not None:
-                    aligned.add(time_axis - len(arg.ty.shape.values))
+                    aligned.add((time_axis - len(arg.ty.shape.values), self.merged.get(arg, (1, 1))))
             if len(aligned) <= 1:
                 return False
         elif name == "irnn.embedding" or (name == "irnn.linear" and before != rank - 1):
             return False
         elif name == "irnn.concat":
             dim = int(value.attrs["dim"]) % rank
-            if dim != axis and all(self.axis.get(a) == axis for a in value.args):
+            alike = {(self.axis.get(a), self.merged.get(a, (1, 1))) for a in value.args}
+            if dim != axis and len(alike) == 1:
                 return False
         elif name == "irnn.conv1d":
-            if int(value.args[1].ty.shape.values[2]) == 1 and int(value.attrs["stride"]) == 1:
+            if before == 0:  # within each step
+                return False
+            one = int(value.args[1].ty.shape.values[2]) == 1 and int(value.attrs["stride"]) == 1
+            if before == 2 and one and not int(value.attrs["padding"]):
                 return False
             raise _NotStreamable("a convolution sees several time steps at once")
         elif name in ROWS and before != rank - 1:
@@ -256,6 +308,8 @@ class _Walker:
         if axis is not None:
             return False  # time is kept whole
         axes = [int(a) for a in value.args[1].fields]
+        if self.merged.get(value.args[0], (1, 1)) != (1, 1):
+            raise _NotStreamable("some of the rows of single time steps are read")
         begin = value.args[2].fields[axes.index(before)] if before in axes else None
         if begin is not None and Analyzer().can_prove_equal(begin, self.time - 1):
             return True

@@ -108,7 +108,7 @@ def check_same(target: Target, interfaces: Sequence[Interface]) -> None:
             tuple(replace(tensor, stage=0) for tensor in (*io.inputs, *io.outputs)),
             tuple((s.offset, str(s.initial.dtype), s.initial.shape, s.initial.tobytes()) for s in io.states),
             (io.state_bytes, io.streamable, io.feedback, io.model_hash, io.threads),
-            (io.fixed_steps, io.min_steps, io.max_steps),
+            (io.fixed_steps, io.min_steps, io.max_steps, io.period, io.remainders),
         )
         for io in interfaces
     }

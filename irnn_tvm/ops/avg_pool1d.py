@@ -25,6 +25,7 @@ def avg_pool1d(
     x int8/int16 [B, C, T] -> [B, C, T']. Outside of the sequence x is in_zp (the quantized 0). mult / 2**shift holds
     the ratio of the scales and the division by the window's size.
     """
+    conv1d_length(x.shape[2], kernel, stride, padding, 1)  # raises for a sequence that is too short
     padded = torch.nn.functional.pad(x, (padding, padding), value=in_zp)
     total = (padded.unfold(-1, kernel, stride).long() - in_zp).sum(-1)
     return saturate(round_shift(total * mult, shift) + out_zp, out_bits)

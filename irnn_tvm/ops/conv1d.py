@@ -3,13 +3,20 @@
 import torch
 from torch import Tensor
 
+from irnn_tvm.errors import InputError
 from irnn_tvm.ops.arithmetic import DTYPES, matmul_int8, round_shift, saturate
 from irnn_tvm.ops.library import irnn_op
 
 
 def conv1d_length(length: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Number of output steps, as torch.nn.Conv1d."""
-    return (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    """Number of output steps, as torch.nn.Conv1d. Raises InputError for a sequence that is shorter than a window."""
+    steps = (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    if isinstance(steps, int) and steps < 1:
+        span = dilation * (kernel - 1) + 1
+        raise InputError(
+            f"a sequence of {length} steps is shorter than a window of {span}, padded by {padding}"
+        )
+    return steps
 
 
 @irnn_op
@@ -34,7 +41,7 @@ def conv1d(
     b, c, _ = x.shape
     o, _, k = w.shape
     padded = torch.nn.functional.pad(x, (padding, padding), value=in_zp)
-    t_out = (padded.shape[-1] - dilation * (k - 1) - 1) // stride + 1
+    t_out = conv1d_length(x.shape[2], k, stride, padding, dilation)
     taps = [padded[:, :, i * dilation : i * dilation + (t_out - 1) * stride + 1 : stride] for i in range(k)]
     windows = torch.stack(taps, dim=-1)  # [B, C, T', K]
     windows = windows.reshape(b, groups, c // groups, t_out, k).permute(0, 1, 3, 2, 4)

@@ -67,12 +67,24 @@ class IntegerModel(nn.Module):
         (h, c))).
 
         Returns integers in the structure that the float model returns. Raises InputError for another number
-        of inputs, dtype, rank, an empty tensor or ids outside of their table.
+        of inputs, dtype, rank, an empty tensor or ids outside of their table, and for sizes that do not fit the model.
         """
         tensors = flatten_tensors(inputs)
-        if not torch.compiler.is_compiling():
-            self._check(tensors)
-        return self.graph_module(*tensors)
+        if torch.compiler.is_compiling():
+            return self.graph_module(*tensors)
+        self._check(tensors)
+        try:
+            # Not by calling it: torch would print a traceback of generated code beside the exception.
+            return self.graph_module.forward(*tensors)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError, ValueError, InputError) as error:
+            given = ", ".join(
+                f"{spec.name}: {tuple(tensor.shape)}, the calibration had {spec.example_shape}"
+                for spec, tensor in zip(self.input_specs, tensors, strict=True)
+            )
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{self.name} does not take these sizes ({given}): {reason}") from error
 
     def _check(self, tensors: list[Tensor]) -> None:
         if len(tensors) != len(self.input_specs):

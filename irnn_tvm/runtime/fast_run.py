@@ -19,7 +19,7 @@ class FastRun(FastCall):
 
     def __init__(self, library: Library, memory: Memory, engine: NativeEngine) -> None:
         super().__init__(library, memory, engine.run)
-        self._least, self._most = library.time.minimum, library.time.maximum
+        self._time = library.time
         # The input that says how long the sequence is, and where.
         self._guide = next((i for i, place in enumerate(self._inputs) if place.axis is not None), None)
         self._length = 1
@@ -45,12 +45,10 @@ class FastRun(FastCall):
     def _length_of(self, inputs: tuple[Any, ...]) -> int | None:
         """T of the inputs, None when the general way has something to say about it."""
         if self._guide is None:
-            return self._least
+            return self._time.minimum
         array, place = inputs[self._guide], self._inputs[self._guide]
         if type(array) is not np.ndarray or array.ndim != len(place.full):
             return None
         assert place.axis is not None
         length = int(array.shape[place.axis])
-        if length < self._least or (self._most is not None and length > self._most):
-            return None
-        return length
+        return length if self._time.accepts(length) else None

@@ -76,31 +76,44 @@ class Tensor:
 
 @dataclass(frozen=True)
 class TimeRange:
-    """Sequence lengths that a library accepts: minimum <= T <= maximum (None = unlimited)."""
+    """Sequence lengths that a library accepts: minimum <= T <= maximum (None = unlimited), T % period in remainders."""
 
     minimum: int
     maximum: int | None
+    period: int = 1
+    remainders: tuple[int, ...] = (0,)
 
     @classmethod
     def from_report(cls, entry: Mapping[str, Any]) -> TimeRange:
         """Reads the entry `time` of report.json."""
-        if entry["dynamic"]:
-            return cls(int(entry.get("min") or 1), entry.get("max"))
-        return cls(int(entry["fixed"]), int(entry["fixed"]))
+        if not entry["dynamic"]:
+            return cls(int(entry["fixed"]), int(entry["fixed"]))
+        remainders = tuple(int(r) for r in entry.get("remainders", (0,)))
+        return cls(int(entry.get("min") or 1), entry.get("max"), int(entry.get("period", 1)), remainders)
+
+    def accepts(self, length: int) -> bool:
+        """Whether a sequence of this length is accepted."""
+        return (
+            length >= self.minimum
+            and (self.maximum is None or length <= self.maximum)
+            and (self.period == 1 or length % self.period in self.remainders)
+        )
+
+    def text(self) -> str:
+        """The rule in words, for example "T >= 4 and T % 4 == 0"."""
+        if self.minimum == self.maximum:
+            return f"T = {self.minimum}"
+        least = f"T >= {self.minimum}"
+        parts = [least if self.maximum is None else f"{self.minimum} <= T <= {self.maximum}"]
+        if self.period > 1:
+            some = " or ".join(str(r) for r in self.remainders)
+            parts.append(f"T % {self.period} {'==' if len(self.remainders) == 1 else 'is'} {some}")
+        return " and ".join(parts)
 
     def check(self, length: int) -> None:
         """InputError when a sequence of this length is not accepted."""
-        if length < self.minimum or (self.maximum is not None and length > self.maximum):
-            accepted = (
-                f"T = {self.minimum}"
-                if self.minimum == self.maximum
-                else (
-                    f"T >= {self.minimum}"
-                    if self.maximum is None
-                    else f"{self.minimum} <= T <= {self.maximum}"
-                )
-            )
-            raise InputError(f"The sequence has length T = {length}, the library accepts {accepted}.")
+        if not self.accepts(length):
+            raise InputError(f"The sequence has length T = {length}, the library accepts {self.text()}.")
 
 
 def as_array(tensor: Tensor, value: Any) -> npt.NDArray[Any]:
