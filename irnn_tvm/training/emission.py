@@ -39,6 +39,7 @@ def emit(twin: QatModel) -> Emission:
             if node.op == "get_attr":
                 twin.captured.constants[str(node.target)] = value
     planner = Planner(twin.captured, twin.config.quant)
+    twin.simulation.gains = twin.range_gains
     twin.simulation.take_gains()
     observers.transplant(twin.planner, planner)
     emitter = emit_graph(planner)

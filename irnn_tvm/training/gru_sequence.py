@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from irnn_tvm.ops.qparams import QParams
+from irnn_tvm.training.autocast import without_autocast
 from irnn_tvm.training.gate_tables import GateTables
 from irnn_tvm.training.loops import compiled, gru_backward, gru_forward, on_grid
 from irnn_tvm.training.sequence import gain_gradient, inside, levels, order, sane, states_before
@@ -74,6 +75,7 @@ class _Activate(torch.autograd.Function):
         return tables.look_up(place) + pre * 0.0
 
     @staticmethod
+    @without_autocast()
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (place,) = ctx.saved_tensors
         return grads[0] * ctx.tables.derivative(place), None
@@ -112,6 +114,7 @@ class _GruSequence(torch.autograd.Function):
         return y.add_(poison), h + poison
 
     @staticmethod
+    @without_autocast()
     def backward(ctx: Any, *grads: Tensor) -> Any:
         from_y, from_state = grads
         h0, w_hh, rz_places, n_places, rz, inner_raw, inner, n, states, y = ctx.saved_tensors

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from irnn_tvm.ops.qparams import QParams
+from irnn_tvm.training.autocast import without_autocast
 from irnn_tvm.training.gate_tables import GateTables, Table
 from irnn_tvm.training.loops import compiled, lstm_backward, lstm_forward
 from irnn_tvm.training.sequence import gain_gradient, inside, levels, order, sane, states_before
@@ -96,6 +97,7 @@ class _LstmSequence(torch.autograd.Function):
         return y.add_(poison), c + poison
 
     @staticmethod
+    @without_autocast()
     def backward(ctx: Any, *grads: Tensor) -> Any:
         from_y, from_c = grads
         h0, c0, w_hh, w_hr, places, acts, cells, cell_places, squashed, y, middle, raw_h = ctx.saved_tensors

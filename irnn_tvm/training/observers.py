@@ -98,12 +98,17 @@ def save(planner: Planner) -> dict[str, Any]:
     return {name: _pack(watched) for name, (watched, _) in places(planner).items()}
 
 
+def check(planner: Planner, state: dict[str, Any]) -> None:
+    """Raises QuantizationError for what `save` returned of another model."""
+    different = sorted(places(planner).keys() ^ state.keys())
+    if different:
+        raise QuantizationError(f"the checkpoint belongs to another model: {', '.join(different[:4])}")
+
+
 def load(planner: Planner, state: dict[str, Any]) -> None:
     """Takes over what `save` returned. Raises QuantizationError for another model's."""
+    check(planner, state)
     found = places(planner)
-    if found.keys() != state.keys():
-        different = sorted(found.keys() ^ state.keys())
-        raise QuantizationError(f"the checkpoint belongs to another model: {', '.join(different[:4])}")
     for name, (watched, _) in found.items():
         _unpack(watched, state[name])
 

@@ -34,11 +34,11 @@ Function = Callable[[np.ndarray], np.ndarray]
 class Simulation:
     """One twin's rounding. phase: "observe", "learn" or "frozen" (irnn_tvm.training.QatConfig)."""
 
-    def __init__(self, planner: Planner, config: QatConfig, gains: nn.Parameter | None) -> None:
+    def __init__(self, planner: Planner, config: QatConfig) -> None:
         self.planner = planner
         self.config = config
         self.phase = "observe"
-        self.gains = gains
+        self.gains: nn.Parameter | None = None
         found = observers.observers(planner)
         self.gain_index = {id(observer): i for i, observer in enumerate(found.values())}
         self.tables: dict[Hashable, Table] = {}
@@ -50,8 +50,9 @@ class Simulation:
         """Whether ranges still move."""
         return self.phase != "frozen"
 
-    def begin(self, phase: str) -> None:
+    def begin(self, phase: str, gains: nn.Parameter | None) -> None:
         """Before each forward pass: ranges that may have moved are resolved again."""
+        self.gains = gains
         if self.phase != phase or phase != "frozen":
             self.forget()
         self.phase = phase
