@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -70,8 +71,13 @@ def emit_library(
         report["sections"] = sorted(set(sections.values()))
         report["traffic"] = traffic_report(io, plan, kernels, target)
         if target.emulator is not None:
-            files["runner"] = "emulator/runner"
-            build_runner(report, objects, folder, folder / files["runner"], target)
+            runner = folder / "emulator" / "runner"
+            try:
+                build_runner(report, objects, folder, runner, target)
+                files["runner"] = "emulator/runner"
+            except toolchain.DoesNotFitError as error:  # the library is for larger boards than emulators have
+                report["not_emulated_because"] = str(error)
+                shutil.rmtree(runner.parent, ignore_errors=True)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -35,6 +35,10 @@ _NO_SPACE = ("NoSpaceLeft", "No space left", "DiskQuota", "Disk quota")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
+class DoesNotFitError(BuildError):
+    """A program for an emulated board is larger than the board's memory."""
+
+
 def find_zig() -> Path:
     """Path of the zig program: $IRNN_ZIG when it is set, else the one of the ziglang package."""
     override = os.environ.get("IRNN_ZIG")
@@ -214,8 +218,29 @@ def link_executable(
         options.append(f"-Wl,-T,{linker_script}")
     elif target.is_bare_metal:
         raise BuildError(f"A {target.name} program needs a linker script.")
-    run_zig(["cc", *sources, "-o", out_elf, *options, *flags], f"Linking {out_elf.name} for {target.name}")
+    try:
+        run_zig(
+            ["cc", *sources, "-o", out_elf, *options, *flags], f"Linking {out_elf.name} for {target.name}"
+        )
+    except BuildError as error:
+        too_large = _OVERFLOW.search(str(error))
+        if too_large is None or linker_script is None:
+            raise
+        raise DoesNotFitError(_too_large(too_large, target, linker_script)) from None
     return out_elf
+
+
+_OVERFLOW = re.compile(r"section '([^']+)' will not fit in region '(\w+)': overflowed by (\d+) bytes")
+_HELD = {".rodata": "weights and tables", ".text": "code", ".bss": "buffers", ".data": "buffers"}
+
+
+def _too_large(found: re.Match[str], target: Target, script: Path) -> str:
+    """What does not fit where, from the linker's words and the script of the board."""
+    section, region, over = found[1], found[2], int(found[3])
+    size = re.search(rf"\b{region}\b.*LENGTH = (\d+[KM]?)", script.read_text(encoding="utf-8"))
+    there_is = f"the {size[1]} bytes that the board has for them" if size else "the board's memory"
+    board = target.emulator.machine if target.emulator is not None else "board"
+    return f"its {_HELD.get(section, section)} are {over:,} bytes too large for the emulated {board}: more than {there_is}"
 
 
 def flat_image(program: Path, out: Path) -> None:

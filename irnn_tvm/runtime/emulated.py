@@ -52,16 +52,19 @@ class EmulatedEngine:
         """reason: why the library does not run here without an emulator."""
         emulator = report["emulator"]
         runner = report["files"].get("runner")
-        if not runner or not (directory / runner).is_file():
+        self._too_large: str | None = report.get("not_emulated_because")
+        if self._too_large is None and (not runner or not (directory / runner).is_file()):
             raise LoadError(
                 f"{report['name']}: the program that runs it under {emulator['qemu']} is missing."
             )
-        self.runner = (directory / runner).resolve()
+        self.runner = (directory / (runner or "")).resolve()
         self.kind = emulator["kind"]
         self.program = emulator["qemu"]
         self.arguments = list(emulator["args"])
         self.package = emulator.get("package")
         self.where = "emulated: " + " ".join([self.program, *self.arguments])
+        if self._too_large is not None:
+            self.where = f"not here: {self._too_large}"
         self.stack_bytes: int | None = None
         self.instructions: int | None = None
         self._name, self._reason = report["name"], reason
@@ -93,7 +96,14 @@ class EmulatedEngine:
         memory.initialized = True
 
     def command(self, folder: Path, extra: Sequence[str] = ()) -> list[str]:
-        """The command line; it is run in `folder`, which holds in.bin and receives out.bin."""
+        """The command line; it is run in `folder`, which holds in.bin and receives out.bin.
+
+        EmulatorError for a library that is larger than the emulated board's memory."""
+        if self._too_large is not None:
+            raise EmulatorError(
+                f"{self._name} cannot run under {self.program}: {self._too_large}. The library is complete; build "
+                "it for 'host' to run the same integers here."
+            )
         try:
             program = find_emulator(self.program, self.package, plugins="-plugin" in extra)
         except ToolNotFoundError as error:
