@@ -240,7 +240,8 @@ def _too_large(found: re.Match[str], target: Target, script: Path) -> str:
     size = re.search(rf"\b{region}\b.*LENGTH = (\d+[KM]?)", script.read_text(encoding="utf-8"))
     there_is = f"the {size[1]} bytes that the board has for them" if size else "the board's memory"
     board = target.emulator.machine if target.emulator is not None else "board"
-    return f"its {_HELD.get(section, section)} are {over:,} bytes too large for the emulated {board}: more than {there_is}"
+    what = _HELD.get(section, section)
+    return f"its {what} are {over:,} bytes too large for the emulated {board}: more than {there_is}"
 
 
 def flat_image(program: Path, out: Path) -> None:
