@@ -115,7 +115,7 @@ def _users_line(error: Exception) -> str | None:
     libraries = tuple(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
     walked = list(traceback.walk_tb(error.__traceback__))
     lines = traceback.extract_tb(error.__traceback__)
-    for (frame, _), line in reversed(list(zip(walked, lines))):  # noqa: B905  not before Python 3.10
+    for (frame, _), line in reversed(list(zip(walked, lines))):
         if str(frame.f_globals.get("__name__", "")).split(".")[0] == "irnn_tvm":
             return None
         if not line.filename.startswith((*libraries, "<")) and "site-packages" not in line.filename:

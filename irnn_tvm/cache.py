@@ -9,14 +9,14 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from irnn_tvm.errors import BuildError
+from irnn_tvm.errors import ResourceError
 
 _log = logging.getLogger("irnn_tvm")
 
 
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/irnn_tvm, else ~/.cache/irnn_tvm; where neither can be written, a folder of this user in the
-    temporary one, and a warning. BuildError when there is no place at all."""
+    temporary one, and a warning. ResourceError when there is no place at all."""
     return _folder(os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME"), os.environ.get("TMPDIR"))
 
 
@@ -38,12 +38,12 @@ def _folder(xdg: str | None, home: str | None, _tmp: str | None) -> Path:
         _try(place)
         found = place.lstat()
     except OSError as error:
-        raise BuildError(
-            f"There is no folder for the compiler's cache: {reason}; {error}. Set XDG_CACHE_HOME to one that can be "
-            "written."
+        raise ResourceError(
+            f"There is no folder for the compiler's cache: {reason}; {error}. "
+            "Set XDG_CACHE_HOME to one that can be written."
         ) from None
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
-        raise BuildError(
+        raise ResourceError(
             f"{place} is not a folder of this user. Set XDG_CACHE_HOME to one that can be written."
         )
     _log.warning(
@@ -53,20 +53,20 @@ def _folder(xdg: str | None, home: str | None, _tmp: str | None) -> Path:
 
 
 def temporary_folder() -> Path:
-    """Where temporary files go: $TMPDIR, or the system's folders where that cannot be written. BuildError when there is
-    none."""
+    """Where temporary files go: $TMPDIR, or the system's folders where that cannot be written. ResourceError when
+    there is none."""
     try:
         return Path(tempfile.gettempdir())
     except OSError as error:
-        raise BuildError(f"There is no folder for temporary files: {error}. Set TMPDIR.") from None
+        raise ResourceError(f"There is no folder for temporary files: {error}. Set TMPDIR.") from None
 
 
 def scratch_folder(prefix: str) -> Path:
-    """A new temporary folder, which the caller removes. BuildError where none can be made."""
+    """A new temporary folder, which the caller removes. ResourceError where none can be made."""
     try:
         return Path(tempfile.mkdtemp(prefix=prefix, dir=temporary_folder()))
     except OSError as error:
-        raise BuildError(
+        raise ResourceError(
             f"No temporary folder can be made: {error}. Set TMPDIR to where there is space."
         ) from None
 

@@ -128,10 +128,8 @@ def build(
         library = load(folder)
         remove_with(library, parent)
         return library
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(parent, ignore_errors=True)
-        if isinstance(error, OSError):  # a full disk, a folder that cannot be written
-            raise BuildError(f"The library cannot be written: {error}.") from error
         raise
     finally:
         if destination is not None:

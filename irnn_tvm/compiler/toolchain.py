@@ -19,7 +19,7 @@ from elftools.elf.elffile import ELFFile
 from irnn_tvm import programs
 from irnn_tvm.compiler import zig_cache
 from irnn_tvm.compiler.arm_attributes import mark_float_abi_independent
-from irnn_tvm.errors import BuildError, ToolNotFoundError
+from irnn_tvm.errors import BuildError, ResourceError, ToolNotFoundError
 from irnn_tvm.targets import Target
 
 FIRMWARE = Path(__file__).parent / "firmware"
@@ -64,15 +64,13 @@ def run_zig(arguments: Sequence[str | Path], what: str, cwd: Path | None = None)
     with zig_cache.environment() as environment:
         done = programs.run(command, what, cwd=cwd, environment=environment)
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if not line.startswith("warning(zcu)")]
         if any(words in done.stderr for words in _NO_SPACE):
             cache, temporary = environment[zig_cache.GLOBAL], environment["TMPDIR"]
-            reason = (
-                f"There is no space left: in the compiler's cache {cache} (XDG_CACHE_HOME), in {temporary} (TMPDIR), "
+            raise ResourceError(
+                f"{what}: no space is left in the compiler's cache {cache} (XDG_CACHE_HOME), in {temporary} (TMPDIR), "
                 "or where the library is written."
             )
-            lines = [reason, *lines[-3:]]
-        said = "\n".join(lines).strip()
+        said = done.stderr.strip()
         raise BuildError(f"{what}: zig {arguments[0]} failed ({done.returncode}).\n{said}")
     return done.stdout
 

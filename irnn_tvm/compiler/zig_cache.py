@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from irnn_tvm.cache import cache_folder, temporary_folder
-from irnn_tvm.errors import BuildError
+from irnn_tvm.errors import ResourceError
 
 GLOBAL, LOCAL = "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"
 MOST_BYTES = 512 << 20  # of the global cache; all targets need about a third of it
@@ -54,7 +54,7 @@ def _in_use(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder.parent / "zig.lock").open("a")
     except OSError as error:
-        raise BuildError(f"The compiler's cache {folder} cannot be written: {error}") from None
+        raise ResourceError(f"The compiler's cache {folder} cannot be written: {error}") from None
     with lock:
         if folder not in _looked:
             _looked.add(folder)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -13,17 +12,7 @@ import torch
 
 def irnn_op(fn: Callable[..., Any]) -> Any:
     """Registers `fn` as torch.ops.irnn.<name>, for every device; the schema comes from the type hints."""
-    signature = inspect.signature(fn)
-    parameters = [p.replace(annotation=_known(p.annotation)) for p in signature.parameters.values()]
-    fn.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return torch.library.custom_op(f"irnn::{fn.__name__}", fn, mutates_args=())
-
-
-def _known(hint: Any) -> Any:
-    """The hint as every supported torch reads it: 2.6 knows the sequences of `typing` alone."""
-    return (
-        typing.Sequence.__getitem__(*typing.get_args(hint)) if typing.get_origin(hint) is Sequence else hint
-    )
 
 
 def observable_op(fn: Callable[..., Any]) -> Any:

@@ -15,7 +15,8 @@ from irnn_tvm.tuning import records
 @dataclass
 class Job:
     """What is to be done. runner: settings for `make_runner`; logs: folder of the target's database; seconds: budget;
-    id: of the job, in its records, by which a session knows what is done."""
+    id: of the job, in its records, by which a session knows what is done; started: when `tune` was called
+    (time.monotonic, which all processes share), from when the budget counts."""
 
     folder: Path
     target: str
@@ -26,6 +27,7 @@ class Job:
     id: str
     seed: int = 0
     workers: int = 2
+    started: float | None = None
 
     @staticmethod
     def load(folder: Path) -> Job:

@@ -7,6 +7,8 @@ it has to say comes line by line as JSON on its output; all that must survive it
 from __future__ import annotations
 
 import json
+import math
+import os
 import signal
 import sys
 import time
@@ -28,10 +30,11 @@ from irnn_tvm.tuning.runners.make import make_runner
 from irnn_tvm.tuning.runners.pool import Pool
 from irnn_tvm.tuning.search import Notes, schedule_of, search, workload
 from irnn_tvm.tuning.tasks import Task
-from irnn_tvm.tuning.trials import AWAY, NoDevice, Trials, failures
+from irnn_tvm.tuning.trials import AWAY, NoDevice, OutOfTime, Trials, failures
 
 FINALISTS = 3  # of a task, besides the default
 BUILD_SECONDS = 300.0
+CLOSING_SECONDS = 3.0  # of a session's end, at most; a twentieth of the budget where that is less
 ROUNDS = 6  # in which finalists are measured by turns
 
 
@@ -48,10 +51,15 @@ class Session:
     tasks: list[Task]
     database: Any
     trials: Trials
-    started: float = field(default_factory=time.monotonic)
+    started: float = 0.0
     known: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     done: int = 0
     ended: Exception | None = None
+    paused: float | None = None
+    pause_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic() if self.job.started is None else self.job.started
 
     @property
     def notes(self) -> Notes:
@@ -69,22 +77,78 @@ class Session:
     def task(self, key: str) -> Task:
         return next(task for task in self.tasks if task.key == key)
 
-    def measure(self, key: str, choices: Sequence[Choice], rounds: int = 0) -> list[Outcome]:
-        """`Trials.measure`, but for what is known already, unless there are `rounds`."""
-        self.check()
-        task, numbers = self.task(key), range(len(choices))
-        found = {} if rounds else {n: k for n in numbers if (k := self.known.get((key, choices[n].text())))}
-        left = [n for n in numbers if n not in found]
+    def measure(self, key: str, choices: Sequence[Choice]) -> list[Outcome]:
+        """`Trials.measure`, but for what is known already. With a budget, as many at a time as are built at once."""
+        task = self.task(key)
+        found = {
+            n: known for n, choice in enumerate(choices) if (known := self.known.get((key, choice.text())))
+        }
+        left = [n for n in range(len(choices)) if n not in found]
+        size = len(left) if self.job.seconds is None else max(self.job.workers, self.runner.parallel)
+        made: dict[int, Outcome] = {}
+        if self.paused is not None:  # of the search's own work, which is done again before the next call
+            self.pause_seconds = time.monotonic() - self.paused
         try:
-            found |= zip(left, self.trials.measure(task, [choices[n] for n in left], rounds), strict=True)
+            self.check()
+            while left:
+                these, left = left[:size], left[size:]
+                made |= zip(these, self.within_budget(task, [choices[n] for n in these]), strict=True)
+                self.check(0.0 if left else self.pause_seconds)
+        except Finished:
+            # The search will not hear of what this call has measured.
+            for n, outcome in made.items():
+                if self.measured(key, choices[n], outcome):
+                    self.commit(task, choices[n], outcome, records.SEARCH)
+            raise
+        self.paused = time.monotonic()
+        found |= made
+        return [found[n] for n in range(len(choices))]
+
+    def within_budget(self, task: Task, choices: Sequence[Choice]) -> list[Outcome]:
+        """`Trials.measure`, in the time that is left."""
+        try:
+            return self.trials.measure(task, choices, seconds=self.left() - self.reserved())
+        except OutOfTime:
+            self.end(Finished("the time is over"))
         except NoDevice as error:
             self.end(error)
-        return [found[n] for n in numbers]
 
-    def check(self) -> None:
-        """Raises Finished when the time is over."""
-        if self.job.seconds is not None and time.monotonic() - self.started > self.job.seconds:
+    def again(self, key: str, choices: Sequence[Choice], rounds: int, seconds: float) -> list[Outcome]:
+        """Measures carefully by turns; what is known where that is not done in `seconds`."""
+        try:
+            return self.trials.measure(self.task(key), choices, rounds, seconds)
+        except OutOfTime:
+            return [self.known.get((key, choice.text()), Outcome()) for choice in choices]
+        except NoDevice as error:
+            self.end(error)
+
+    def left(self) -> float:
+        """Seconds of the budget; without one, all the time there is."""
+        if self.job.seconds is None:
+            return math.inf
+        end = self.started + self.job.seconds - min(CLOSING_SECONDS, self.job.seconds / 20)
+        return end - time.monotonic()
+
+    def reserved(self) -> float:
+        """Seconds that the finals of what is known take, at most a third of the budget."""
+        if self.runner.metric == INSTRUCTIONS or self.job.seconds is None:
+            return 0.0
+        counts: dict[str, int] = {}
+        for (key, _), outcome in self.known.items():
+            counts[key] = counts.get(key, 0) + bool(outcome.values)
+        finalists = [min(count, FINALISTS + 1) for count in counts.values() if count > 1]
+        return min(sum(self.trials.duration(n, self.rounds) for n in finalists), self.job.seconds / 3)
+
+    def check(self, pause: float = 0.0) -> None:
+        """Raises Finished when there is no time for more candidates after a pause of so many seconds."""
+        needed = pause + self.trials.usual_seconds + self.reserved()
+        if self.job.seconds is not None and self.left() < needed:
             self.end(Finished("the time is over"))
+
+    @property
+    def rounds(self) -> int:
+        """Of finals."""
+        return ROUNDS if self.runner.metric == WALL_CLOCK else 2
 
     def end(self, error: Exception) -> NoReturn:
         """Raises an error, and remembers it: what comes out of MetaSchedule is another one."""
@@ -202,30 +266,37 @@ class Session:
     def finals(self, tasks: Sequence[Task]) -> None:
         """The fastest candidates and the default once more, carefully and by turns: what the search measured first and
         last may have met different clocks. Instructions are the same every time and need no other round."""
-        for task in tasks:
-            these = [
-                (choice, outcome)
-                for (key, text), outcome in self.known.items()
-                if key == task.key and outcome.values
-                for choice in [Choice.parse(text)]
-                if task.has(choice)
-            ]
-            if not these:
-                continue
-            default = task.spaces[0].default()
-            ranked = sorted(these, key=lambda pair: sorted(pair[1].values)[len(pair[1].values) // 2])
-            chosen = [default, *(choice for choice, _ in ranked if choice != default)][: FINALISTS + 1]
-            values: dict[str, list[float]] = {choice.text(): [] for choice in chosen}
-            rounds = ROUNDS if self.runner.metric == WALL_CLOCK else 2
-            if self.runner.metric != INSTRUCTIONS and len(chosen) > 1:
-                for choice, outcome in zip(chosen, self.measure(task.key, chosen, rounds), strict=True):
-                    values[choice.text()] += outcome.values
-            else:
-                for choice in chosen:
-                    values[choice.text()] += self.known[task.key, choice.text()].values
-            for choice in chosen:
-                if values[choice.text()]:
-                    self.commit(task, choice, Outcome(tuple(values[choice.text()])), records.FINAL)
+        finals = [(task, chosen) for task in tasks if (chosen := self.finalists(task))]
+        shortest = [self.trials.duration(len(chosen), 1) for _, chosen in finals]
+        for number, (task, chosen) in enumerate(finals):
+            # What is left when every later task has one round; where that is too little, the first have theirs.
+            left = self.left()
+            seconds = left - sum(shortest[number + 1 :])
+            seconds = seconds if seconds >= shortest[number] else left
+            rounds = self.rounds
+            while rounds and self.trials.duration(len(chosen), rounds) > seconds:
+                rounds -= 1
+            outcomes = [self.known.get((task.key, choice.text()), Outcome()) for choice in chosen]
+            if self.runner.metric != INSTRUCTIONS and len(chosen) > 1 and rounds:
+                outcomes = self.again(task.key, chosen, rounds, seconds)
+            for choice, outcome in zip(chosen, outcomes, strict=True):
+                if outcome.values:
+                    self.commit(task, choice, Outcome(outcome.values), records.FINAL)
+
+    def finalists(self, task: Task) -> list[Choice]:
+        """The default and the fastest others; none where nothing was measured."""
+        these = [
+            (choice, outcome)
+            for (key, text), outcome in self.known.items()
+            if key == task.key and outcome.values
+            for choice in [Choice.parse(text)]
+            if task.has(choice)
+        ]
+        if not these:
+            return []
+        default = task.spaces[0].default()
+        ranked = sorted(these, key=lambda pair: sorted(pair[1].values)[len(pair[1].values) // 2])
+        return [default, *(choice for choice, _ in ranked if choice != default)][: FINALISTS + 1]
 
     def recall(self) -> None:
         """What earlier sessions of this job measured, and others in the same way and with the same versions."""
@@ -300,8 +371,7 @@ def run(folder: Path) -> None:
             if not isinstance(session.ended, Finished):
                 raise
             say("time_over")
-            job.seconds = None
-            session.finals(tasks)
+            session.finals(session.tasks)
         say("end", done=session.done, tasks=[describe(t) for t in session.tasks])
     finally:
         session.close()
@@ -312,6 +382,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run(Path(sys.argv[1]))
+        # Threads that wait for builds which nobody needs any more would keep the process.
+        sys.stdout.flush()
+        os._exit(0)
     except TuningError as error:
         say("error", message=str(error))
         sys.exit(2)

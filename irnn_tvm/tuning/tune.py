@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,7 +91,8 @@ def tune(
     model, batch, seq_len, max_seq_len, calibration, config: as for `build`. target: one with kernels of one kind; for
     "host" and "x86" it is the kind that this machine runs ("x86-avx512" and the like).
     trials: candidates that are measured, the defaults among them; None: 256, or as many as the job that is resumed was
-    started with. seconds: stop earlier when they are over.
+    started with. seconds: how long the call may take in all; the search stops in time for the best to be measured once
+    more, and that has fewer rounds where time is short.
     rpc: devices that measure wall-clock time; runner: "local" (wall-clock time here), "emulator" (instructions under
     QEMU); default: devices if there are any, else local where the target runs here, else the emulator.
     command: for microcontrollers (runner="command", which is the default then), what builds a firmware of the files in
@@ -110,6 +112,7 @@ def tune(
     from irnn_tvm.frontend.sizes import check_sizes
     from irnn_tvm.tuning.progress import Progress
 
+    started = time.monotonic()
     if importlib.util.find_spec("xgboost") is None:
         raise TuningError("tuning needs XGBoost: pip install 'irnn-tvm[tune]', or pip install xgboost")
     chosen = tuning_target(target)
@@ -150,6 +153,7 @@ def tune(
             "id": identity,
             "seed": seed,
             "workers": workers or os.cpu_count() or 1,
+            "started": started,
         }
         records.write(Path(job) / "job.json", json.dumps(values).encode())
         _remember(folder, same, identity, trials, finished=False)
