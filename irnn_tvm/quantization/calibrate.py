@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from irnn_tvm.quantization.planner import Planner
 from irnn_tvm.quantization.slots import Slot
 
 
-def calibrate(planner: Planner, batches: list[Batch]) -> None:
+def calibrate(planner: Planner, batches: Iterable[Batch]) -> None:
     """Feeds every observer. Raises CalibrationError when a layer's output is not finite,
     UnsupportedModuleError when a size that the model uses as a constant differs between batches.
     """
@@ -45,7 +45,7 @@ def calibrate(planner: Planner, batches: list[Batch]) -> None:
         run_float(planner, batch, _placed(planner, see))
 
 
-def refine(planner: Planner, batches: list[Batch]) -> None:
+def refine(planner: Planner, batches: Iterable[Batch]) -> None:
     """Runs the data once more, now that the parameters are known, for the statistics that weight rounding
     uses.
     """

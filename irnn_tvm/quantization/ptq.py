@@ -21,17 +21,25 @@ from irnn_tvm.quantization.inputs import Batch, flatten_tensors, read_calibratio
 from irnn_tvm.quantization.integer_model import IntegerModel, TensorSpec
 from irnn_tvm.quantization.measure import measure
 from irnn_tvm.quantization.planner import Planner, check_leaf, slots_of
+from irnn_tvm.quantization.progress import Progress
 from irnn_tvm.quantization.slots import Index, Slot
 
 
 @public
-def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig | None = None) -> IntegerModel:
+def quantize(
+    model: nn.Module,
+    calibration: Iterable[Any],
+    config: QuantConfig | None = None,
+    *,
+    progress: bool | None = None,
+) -> IntegerModel:
     """Turns a trained float model into one that computes on integers only.
 
     model: any nn.Module whose leaves are supported layers; it is not modified. Wrappers (torch.compile, DataParallel,
     AveragedModel) are looked through. calibration: batches of real
     inputs, each a tensor, a tuple of forward's positional arguments or a dict of its keyword arguments.
-    config: widths and observers, QuantConfig() by default.
+    config: widths and observers, QuantConfig() by default. progress: what is being done, on stderr after two seconds;
+    None: where that is a terminal.
 
     Raises CalibrationError (no data, NaN or infinity in data or weights, a tensor that is constant 0),
     InputError (data that the model does not accept), UnsupportedModuleError (what is no float module; a layer,
@@ -42,16 +50,19 @@ def quantize(model: nn.Module, calibration: Iterable[Any], config: QuantConfig |
     if not isinstance(config, QuantConfig):
         raise QuantizationError(f"config is a {type(config).__name__}, not a QuantConfig")
     model = float_module(model)
-    with evaluation_mode(model), uncompiled(model), torch.no_grad():
+    with Progress(progress) as shown, evaluation_mode(model), uncompiled(model), torch.no_grad():
+        shown.stage("comparing the captured network with the model")
         layout, batches = read_calibration(model, calibration)
         _check_weights(model)
         captured = capture_checked(model, layout, batches, check_leaf)
         with effective_weights(model):
             planner = Planner(captured, config)
-            calibrate(planner, batches)
-            refine(planner, batches)
+            calibrate(planner, shown.each(batches, "calibrating"))
+            refine(planner, shown.each(batches, "calibrating the rounding of weights"))
+            shown.stage("rounding weights")
             emitter = emit_graph(planner)
             integer = assemble(planner, emitter, batches[0])
+            shown.stage("measuring the integer network")
             integer.report = measure(planner, emitter, integer, batches)
         integer.eval()
     return integer
