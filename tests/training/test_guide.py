@@ -12,7 +12,7 @@ GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text
 
 @pytest.mark.slow
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL))
     exec(compile(code, "training.md", "exec"), {})
     correct = re.search(r"correct: ([\d.]+)", capsys.readouterr().out)
     assert correct is not None
