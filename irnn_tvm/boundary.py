@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
@@ -109,6 +110,13 @@ def _let_wrong_arguments_through(error: Exception) -> None:
         raise error
 
 
+def _is_ours(filename: str) -> bool:
+    """Whether a file belongs to this package: errors that pass through TVM come with frames that know no module."""
+    loaded = [module for name, module in sys.modules.items() if name.split(".")[0] == "irnn_tvm"]
+    folders = {str(Path(file).parent) for file in (getattr(m, "__file__", None) for m in loaded) if file}
+    return str(Path(filename).parent) in folders
+
+
 def _users_line(error: Exception) -> str | None:
     """The line of the user's code that raised, or that called the library that did; None where it was ours."""
     paths = sysconfig.get_paths()
@@ -116,7 +124,7 @@ def _users_line(error: Exception) -> str | None:
     walked = list(traceback.walk_tb(error.__traceback__))
     lines = traceback.extract_tb(error.__traceback__)
     for (frame, _), line in reversed(list(zip(walked, lines))):
-        if str(frame.f_globals.get("__name__", "")).split(".")[0] == "irnn_tvm":
+        if str(frame.f_globals.get("__name__", "")).split(".")[0] == "irnn_tvm" or _is_ours(line.filename):
             return None
         if not line.filename.startswith((*libraries, "<")) and "site-packages" not in line.filename:
             return f"{Path(line.filename).name}:{line.lineno}: {line.line}"

@@ -201,10 +201,18 @@ def test_build_and_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_commands_keep_the_traceback_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(cli, "_read_report", _fails(TypeError("odd")))
+    monkeypatch.setattr("irnn_tvm.cli.libraries._read_report", _fails(TypeError("odd")))
     result = CliRunner().invoke(cli.app, ["report", str(tmp_path)])
     assert result.exit_code == 2
     assert "InternalError: the command failed: TypeError: odd" in result.output
     [file] = tmp_path.glob("irnn-tvm-*.txt")
     assert "Traceback" in file.read_text()
     assert str(file) in result.output
+
+
+def test_a_defect_of_a_lowering_is_not_taken_for_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors pass through TVM on their way out, which makes frames of its own for them."""
+    monkeypatch.setattr("irnn_tvm.relay_ops.conv1d.shape_of", int)
+    integer = irnn_tvm.quantize(nn.Sequential(nn.Conv1d(4, 4, 3)), [torch.randn(2, 4, 9)])
+    with pytest.raises(InternalError, match=r"build failed.*TypeError"):
+        irnn_tvm.build(integer)
