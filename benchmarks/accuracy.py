@@ -111,12 +111,12 @@ post-training quantization. `QAT`: after quantization-aware training that starts
 figures are measured with the library that `irnn_tvm.build` makes for this machine, whose integers are those of
 every target. `8/16`: 8-bit products, gates and cell state with 16 bits; `8`: everything with 8 bits. Pieces: of
 each piecewise-linear activation. Where there are several seeds, a figure is the mean and ± the standard deviation
-over them. Bytes are weights, biases, multipliers and tables of the library for the machine and at the commit of the row.
-Matrices have 8 bits for 32 and are 4 times smaller. The
+over them. Bytes are weights, biases, multipliers and tables of the library for the machine and at the commit of the
+row. Matrices have 8 bits for 32 and are 4 times smaller. The
 rest are not: biases keep 32 bits, a row of a matrix has a multiplier or two of 32 bits that float does not need, and an
-activation's piece takes 6 bytes, which shows in small networks. So does the packing of a target: its kernels take rows
-and depths in whole tiles, and without an instruction for signed bytes (VNNI) a matrix has a correction for every row. The
-GRU of 32 below, 18,852 bytes of floats, has these today:
+activation's piece takes 6 bytes, which shows in small networks. So does the packing of a target: its kernels take
+rows and depths in whole tiles, and where the instruction for products wants one operand without a sign (VNNI) a matrix
+has a correction for every row. The GRU of 32 below, 18,852 bytes of floats, has these today:
 
 | target | bytes | smaller |
 |---|---|---|

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,6 +92,7 @@ def build(
 ) -> None:
     """Build a C-ABI library from an integer graph, or from a pretrained example."""
     import irnn_tvm
+    from irnn_tvm.compiler.names import clean_name
 
     if default_kernels and tuning_logs is not None:
         raise typer.BadParameter("give either --tuning-logs or --default-kernels")
@@ -102,7 +102,7 @@ def build(
         source,
         target=target,
         out=out,
-        name=name or library_name(example.value if example is not None else str(model and model.stem)),
+        name=name or clean_name(example.value if example is not None else str(model and model.stem)),
         batch=batch,
         seq_len=seq_len,
         max_seq_len=max_seq_len,
@@ -207,12 +207,6 @@ def model_source(model: Path | None, example: Example | None, target: str) -> An
     from irnn_tvm.examples import load_example
 
     return load_example(example.value)
-
-
-def library_name(text: str) -> str:
-    """A name for a library that nobody named: of the words of a file's name or an example's."""
-    name = re.sub(r"\W+", "_", text, flags=re.ASCII).lower().strip("_") or "model"
-    return f"net_{name}" if name[0].isdigit() else name
 
 
 def _placement(texts: list[str]) -> dict[str, str] | None:

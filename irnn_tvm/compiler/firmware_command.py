@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from irnn_tvm.compiler import firmware_image
+from irnn_tvm.compiler.names import clean_name
 from irnn_tvm.errors import InputError
 from irnn_tvm.runtime import Library, load
 from irnn_tvm.tuning import measure
@@ -65,9 +66,5 @@ def _built(graph: Path | None, example: str | None, target: str, folder: Path) -
     from irnn_tvm.examples import load_example
 
     if graph is not None:
-        return irnn_tvm.build(graph, target, out=folder, name=_identifier(graph.stem))
-    return irnn_tvm.build(load_example(str(example)), target, out=folder, name=_identifier(str(example)))
-
-
-def _identifier(stem: str) -> str:
-    return stem.replace("-", "_")
+        return irnn_tvm.build(graph, target, out=folder, name=clean_name(graph.stem))
+    return irnn_tvm.build(load_example(str(example)), target, out=folder, name=clean_name(str(example)))

@@ -62,13 +62,16 @@ def tensor_name(label: str, used: set[str], kind: str) -> tuple[str, str | None]
     return name, None if name == label else f"{kind} {label!r} is {name} in C: {reason}"
 
 
+def clean_name(text: str) -> str:
+    """A name for a library that nobody named, of any text such as the stem of a model's file: letters, digits and
+    underscores, "model" where there are none."""
+    base = re.sub("_+", "_", _identifier(text)).strip("_") or "model"
+    return f"net_{base}" if base[0].isdigit() else base
+
+
 def library_name(label: str) -> tuple[str, str | None]:
-    """The prefix of a library's symbols and files, and a note where that is not its name. label: any text, such as the
-    stem of a model's file; what holds no letter and no digit is "model"."""
-    base = _identifier(label).lstrip("_") or "model"
-    base = f"model_{base}" if base[0].isdigit() else base
-    if _identifier(label) == label and not label.startswith("__"):
-        base = label
+    """The prefix of a library's symbols and files, and a note where that is not the name that was asked for."""
+    base = label if re.fullmatch("_?[a-z][a-z0-9_]*", label) else clean_name(label)
     reason = _ALPHABET
     if base in LANGUAGES:
         reason = "C or C++ reserves the word"
