@@ -43,7 +43,7 @@ def legalize(bb: Any, call: Any) -> Any:
         return relax.call_tir(gv, [x, w, bias, mult], y_type)
     batch, channels, _ = shape_of(x)
     places = (attr(call, n) for n in ("stride", "padding", "dilation", "in_zp"))
-    windows = Windows(int(batch), int(channels), int(shape_of(w)[2]), *places)
+    windows = Windows(_size(batch, "batch"), int(channels), int(shape_of(w)[2]), *places)
     gv = bb.add_func(build_tiles(windows, tiles, t_in, t_out), "conv1d")
     types = [y_type, *scratch(windows, tiles)]
     return relax.TupleGetItem(bb.emit(relax.call_tir(gv, [x, *tiles.constants], types)), 0)
@@ -58,7 +58,7 @@ def build(call: Any, t_in: Any, t_out: Any) -> Any:
     from tvm.tirx.script import builder as T
 
     batch, channels, _ = shape_of(call.args[0])
-    batch, channels = int(batch), int(channels)
+    batch, channels = _size(batch, "batch"), int(channels)
     out_channels, per_group, taps = (int(d) for d in shape_of(call.args[1]))
     groups, stride = attr(call, "groups"), attr(call, "stride")
     padding, dilation = attr(call, "padding"), attr(call, "dilation")

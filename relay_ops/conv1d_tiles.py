@@ -26,7 +26,7 @@ SHARED_WINDOWS, SINGLE_WINDOWS = 16, 4
 class Windows:
     """Of x int8 [batch, channels, t_in], taps of a window each `dilation` steps after the last, one every `stride`."""
 
-    batch: int
+    batch: Expr
     channels: int
     taps: int
     stride: int

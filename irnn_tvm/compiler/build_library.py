@@ -16,7 +16,7 @@ from irnn_tvm import targets
 from irnn_tvm.boundary import public
 from irnn_tvm.cache import scratch_folder
 from irnn_tvm.compiler.abi import HEADER_BYTES, Interface, State, Tensor
-from irnn_tvm.compiler.memory import Memory, check
+from irnn_tvm.compiler.memory import Memory, check, check_arena
 from irnn_tvm.compiler.names import library_name, tensor_name
 from irnn_tvm.compiler.pipeline import Lowered, call_counts, lower_program
 from irnn_tvm.compiler.placement import check_names, place
@@ -111,6 +111,8 @@ def build(
         lower_program(program, max_seq_len, variant.simd(), stream, choose_for(variant, tuning_logs))
         for variant in variants
     ]
+    for one in lowered:
+        check_arena(one.plan, one.lengths.maximum or one.at_once, chosen)
     parent = scratch_folder("irnn-build-")
     try:
         folder = parent / name

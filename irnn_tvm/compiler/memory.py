@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from irnn_tvm.compiler.plan import Plan, expression, most_bytes
 from irnn_tvm.errors import MemoryBudgetError
+from irnn_tvm.targets import Target
 
 SHOWN = 12  # rows of the table
+# The region for RAM in the address map of Cortex-M, and what fits 32-bit offsets and a C99 compiler's objects.
+LARGEST_ARENA = {True: 1 << 29, False: (1 << 31) - 1}
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,29 @@ class Memory:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 0):
                 raise MemoryBudgetError(f"{name} must be a number of bytes, not {value!r}")
+
+
+def check_arena(plan: Plan, steps: int, target: Target) -> None:
+    """MemoryBudgetError where no memory of a target can hold the arena, naming its largest tensor.
+
+    steps: the longest sequence of a call.
+    """
+    limit = LARGEST_ARENA[target.is_bare_metal]
+    if plan.arena_bytes <= limit:
+        return
+    sizes = [
+        (most_bytes(v.shape, v.dtype, steps), v, call.kernel)
+        for call in plan.calls
+        for v in call.values
+        if v.kind == "arena"
+    ]
+    size, tensor, kernel = max(sizes, key=lambda row: row[0])
+    shape = ", ".join(str(expression(d)) for d in tensor.shape)
+    raise MemoryBudgetError(
+        f"sequences of up to T = {steps} steps need an arena of {plan.arena_bytes:,} bytes, more than the {limit:,} "
+        f"that target {target.name} can have: a tensor {tensor.dtype} [{shape}] of {kernel} alone has {size:,} bytes. "
+        "Give a smaller max_seq_len, or seq_len"
+    )
 
 
 def check(memory: Memory, report: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from irnn_tvm.compiler.lift_states import op_name
+from irnn_tvm.compiler.lift_states import STATE_ARGS, op_name
 from irnn_tvm.errors import AccumulatorOverflowError, BuildError
 
 INT32 = 2**31 - 1
@@ -61,10 +61,24 @@ def verify(main: Any) -> None:
         for binding in block.bindings:
             name = op_name(binding.value)
             what = f"{name} ({binding.var.name})"
+            if name in STATE_ARGS:
+                _batch(binding.value, what)
             if name in WIDTHS:
                 _widths(binding.value, name, what)
             if name in checks:
                 checks[name](binding.value, what)
+
+
+def _batch(call: Any, what: str) -> None:
+    """A recurrent layer's batch is known when it is built: its states have a place of a fixed size."""
+    from irnn_tvm.compiler.plan import expression
+
+    batch = expression(call.args[0].ty.shape.values[1])
+    if isinstance(batch, str):
+        raise BuildError(
+            f"{what}: it runs {batch} sequences at once, and that depends on the sequence length T (a recurrent layer "
+            "within each frame, or time and batch exchanged); a fixed number is supported: build with seq_len="
+        )
 
 
 def _widths(call: Any, name: str, what: str) -> None:

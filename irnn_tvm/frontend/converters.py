@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from irnn_tvm.errors import UnsupportedModuleError
+from irnn_tvm.frontend.exporting import STATE_ARGS
 
 
 def converters() -> dict[str, Callable[[Any, Any], Any]]:
@@ -69,22 +70,39 @@ def _irnn(name: str, schema: Any) -> Callable[[Any, Any], Any]:
                 tensors.extend(importer.env[v] for v in value)
             else:
                 attrs[arg.name] = list(value) if isinstance(value, list | tuple) else int(value)
+        if f"irnn.{name}" in STATE_ARGS:
+            tensors[0] = _of_width(tensors[0], tensors[len(STATE_ARGS[f"irnn.{name}"]) + 1], importer)
         return emit(importer, call(name, tensors, attrs))
 
     return convert
 
 
+def _of_width(x: Any, weights: Any, importer: Any) -> Any:
+    """x [T, B, X] whose X is an expression of T, as wide as the weights; which lengths that fits is checked later."""
+    from tvm import relax, tirx
+
+    shape = list(x.ty.shape.values)
+    if isinstance(shape[2], int | tirx.IntImm):
+        return x
+    return emit(importer, relax.op.reshape(x, relax.ShapeExpr([*shape[:2], weights.ty.shape.values[1]])))
+
+
 def dims_of(node: Any, importer: Any, value: Any = None) -> list[Any]:
     """The shape of the node's result, or of one of its results; symbolic sizes as the importer's variables."""
-    from tvm import tirx
-
     dims: list[Any] = []
     for d in (node.meta["val"] if value is None else value).shape:
         if isinstance(d, int):
             dims.append(d)
         else:
-            dims.append(_symbol(d.node.expr, importer, tirx))
+            dims.append(_expression(d, importer))
     return dims
+
+
+def _expression(size: Any, importer: Any) -> Any:
+    """A symbolic size as a TIR expression of the importer's variables."""
+    from tvm import tirx
+
+    return _symbol(size.node.expr, importer, tirx)
 
 
 def _symbol(expr: Any, importer: Any, tirx: Any) -> Any:
@@ -129,7 +147,12 @@ def reshape(node: Any, importer: Any) -> Any:
     from tvm import relax
 
     x = importer.env[node.args[0]]
-    return emit(importer, relax.op.reshape(x, relax.ShapeExpr(dims_of(node, importer))))
+    dims = dims_of(node, importer)
+    if str(node.target).endswith((".view.default", ".reshape.default")):
+        # What the model says is plainer than what torch found: 8, not 4 * (T // (T // 2)).
+        said = list(node.args[1])
+        dims = [s if isinstance(s, int) and s >= 0 else d for s, d in zip(said, dims, strict=True)]
+    return emit(importer, relax.op.reshape(x, relax.ShapeExpr(dims)))
 
 
 def move(node: Any, importer: Any, axes: list[int]) -> Any:

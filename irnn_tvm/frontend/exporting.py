@@ -140,11 +140,13 @@ def _symbols(program: torch.export.ExportedProgram) -> tuple[str | None, frozens
     def name(size: Any) -> str | None:
         return None if isinstance(size, int) else _single_symbol(size)
 
-    for node in program.graph.nodes:
-        if node.op == "call_function" and _target(node) in STATE_ARGS:
-            shape = node.args[0].meta["val"].shape
-            states = [node.args[i].meta["val"].shape[0] for i in STATE_ARGS[_target(node)]]
-            return name(shape[0]), frozenset(map(name, [shape[1], *states]))
+    recurrent = [n for n in program.graph.nodes if n.op == "call_function" and _target(n) in STATE_ARGS]
+    # One that runs within each frame, over a fixed number of steps, does not know the sequence.
+    recurrent.sort(key=lambda n: name(n.args[0].meta["val"].shape[0]) is None)
+    for node in recurrent:
+        shape = node.args[0].meta["val"].shape
+        states = [node.args[i].meta["val"].shape[0] for i in STATE_ARGS[_target(node)]]
+        return name(shape[0]), frozenset(map(name, [shape[1], *states]))
     for node in program.graph.nodes:
         if node.op == "call_function" and _target(node) in OVER_TIME:
             shape = node.args[0].meta["val"].shape

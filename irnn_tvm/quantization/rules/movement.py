@@ -19,12 +19,14 @@ METHODS = (
     "permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "view", "view_as", "reshape",
     "reshape_as", "flatten", "unflatten", "unsqueeze", "squeeze", "select", "narrow", "chunk", "split",
     "unbind",
-    "tensor_split", "contiguous", "clone", "detach", "expand", "expand_as", "repeat", "flip",
+    "tensor_split", "contiguous", "clone", "detach", "expand", "expand_as", "repeat", "tile", "repeat_interleave",
+    "flip",
 )  # fmt: skip
 FUNCTIONS = (
     torch.permute, torch.transpose, torch.t, torch.swapaxes, torch.swapdims, torch.movedim, torch.moveaxis,
     torch.reshape, torch.flatten, torch.unflatten, torch.unsqueeze, torch.squeeze, torch.select, torch.narrow,
     torch.chunk, torch.split, torch.unbind, torch.tensor_split, torch.clone, torch.detach, torch.flip,
+    torch.tile, torch.repeat_interleave,
 )  # fmt: skip
 PARTS = ("values", "indices")  # names of what max and topk return
 NOTHING = ("to", "float", "double", "cpu", "cuda", "type_as", "dropout", "requires_grad_", "contiguous")
@@ -42,9 +44,17 @@ class MovementOp(Op):
             raise self.refuse("it is applied to something that is not a tensor of the model")
         if any(isinstance(a, torch.dtype) for a in (*self.node.args, *self.node.kwargs.values())):
             raise self.refuse("memory read as another type has no integer version")
+        if self._name == "repeat_interleave":
+            repeats = self.argument(1, "repeats")
+            if isinstance(repeats, fx.Node) and isinstance(repeats.meta["value"], Tensor):
+                raise self.refuse("one number of repeats goes for all, not a tensor of them")
         if isinstance(source, Slot) and isinstance(self.node.meta["value"], Tensor):
             keep_tail(source, self.node)
         return _shaped(self.node.meta["value"], source)
+
+    @property
+    def _name(self) -> str:
+        return self.planner.describe(self.node).removeprefix("Tensor.").removeprefix("torch.")
 
     def emit(self, emitter: Emitter) -> Any:
         node = self._in_basic_terms(emitter) or emitter.copy_movement(self.node, self.module)
@@ -52,7 +62,7 @@ class MovementOp(Op):
 
     def _in_basic_terms(self, emitter: Emitter) -> fx.Node | None:
         """narrow, repeat and .mT as slices, copies and transpositions, which is all that a compiler needs to know."""
-        name = self.planner.describe(self.node).removeprefix("Tensor.")
+        name = self._name
         source = self.argument(0, "input")
         rank = source.meta["value"].dim()
         x = emitter.env[source]
@@ -70,17 +80,18 @@ class MovementOp(Op):
             if all(isinstance(v, int) for v in (dim, start, length)) and start >= 0:
                 key = (*[slice(None)] * (dim % rank), slice(start, start + length))
                 return emitter.graph.call_function(operator.getitem, (x, key))
-        elif name == "repeat":
-            counts: Any = (
-                self.node.args[1] if isinstance(self.node.args[1], tuple | list) else self.node.args[1:]
-            )
-            if all(isinstance(count, int) for count in counts):
-                for _ in range(len(counts) - rank):
-                    x = emitter.graph.call_method("unsqueeze", (x, 0))
-                for axis, count in enumerate(counts):
-                    x = emitter.call("concat", [x] * count, axis) if count > 1 else x
-                made: fx.Node = x
-                return made
+        elif name in ("repeat", "tile"):
+            return self._repeated(emitter, x, rank)
+        elif name == "repeat_interleave":
+            dim = self.argument(2, "dim")
+            x = emitter.graph.call_method("flatten", (x,)) if dim is None else x
+            axis, rank = (0, 1) if dim is None else (dim % rank, rank)
+            return _times(emitter, x, rank, axis, emitter.map(self.argument(1, "repeats")), axis + 1)
+        elif name in ("expand_as", "view_as", "reshape_as"):
+            other = self.argument(1, "other")
+            like = emitter.env[other]
+            sizes = [emitter.size(like, axis) for axis in range(other.meta["value"].dim())]
+            return emitter.graph.call_method("expand" if name == "expand_as" else "reshape", (x, *sizes))
         elif name == "getattr" and self.node.args[1] in ("T", "mT", "H", "mH") and rank == 2:
             return emitter.graph.call_method("transpose", (x, 0, 1))
         elif name == "getattr" and self.node.args[1] in ("mT", "mH"):
@@ -88,6 +99,29 @@ class MovementOp(Op):
         elif name == "getattr" and self.node.args[1] == "T":
             return emitter.graph.call_method("permute", (x, *range(rank - 1, -1, -1)))
         return None
+
+    def _repeated(self, emitter: Emitter, x: fx.Node, rank: int) -> fx.Node:
+        """repeat and tile, of run-time numbers too; tile may name the last axes only."""
+        given: Any = self.node.args[1:] or self.node.kwargs.get("repeats", self.node.kwargs.get("dims"))
+        counts = list(emitter.map(given[0] if isinstance(given[0], tuple | list) else given))
+        counts = [1] * (rank - len(counts)) + counts
+        for _ in range(len(counts) - rank):
+            x = emitter.graph.call_method("unsqueeze", (x, 0))
+        for axis, count in enumerate(counts):
+            if not isinstance(count, int):
+                x = _times(emitter, x, len(counts), axis, count, axis)
+            elif count > 1:
+                x = emitter.call("concat", [x] * count, axis)
+        return x
+
+
+def _times(emitter: Emitter, x: fx.Node, rank: int, axis: int, count: Any, at: int) -> fx.Node:
+    """x with an axis `count` times as long: all of it over and over (at = axis), or each row (at = axis + 1)."""
+    sizes: list[Any] = [-1] * (rank + 1)
+    sizes[at] = count
+    x = emitter.graph.call_method("unsqueeze", (x, at))
+    x = emitter.graph.call_method("expand", (x, *sizes))
+    return emitter.graph.call_method("flatten", (x, axis, axis + 1))
 
 
 @Registry.register(
