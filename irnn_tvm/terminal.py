@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,5 +14,8 @@ def show(table: Table) -> None:
     """Prints a table on stdout."""
     from rich.console import Console
 
-    # A pipe has no width of its own; 80 columns would cut cells that a log is read for.
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for column in table.columns:
+        column.overflow = "fold"  # in a narrow terminal cells become longer, and nothing is cut
+    # A pipe has no width of its own.
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if known else 120).print(table)

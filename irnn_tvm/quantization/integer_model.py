@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 import irnn_tvm.ops  # noqa: F401  registers torch.ops.irnn, also when a saved model is loaded
 from irnn_tvm.errors import InputError
 from irnn_tvm.quantization.inputs import flatten_tensors
+from irnn_tvm.quantization.quality import Quality
 from irnn_tvm.quantization.report import ReportRow, print_rows
 
 
@@ -41,7 +42,8 @@ class IntegerModel(nn.Module):
     graph_module: the torch.fx.GraphModule, whose forward has one named argument per input.
     input_specs, output_specs: one TensorSpec per tensor, in order (nested structures are flattened).
     stream_states: attributes of the float model that held the state of a recurrent layer from call to call; a stream
-    of the library holds it. report: one ReportRow per quantized tensor. calibration_example: integer inputs, for
+    of the library holds it. report: one ReportRow per quantized tensor. quality: how close
+    the outputs are to the float model's on the calibration data. calibration_example: integer inputs, for
     torch.export.
     """
 
@@ -60,6 +62,7 @@ class IntegerModel(nn.Module):
         self.calibration_example = calibration_example
         self.name = name
         self.report: list[ReportRow] = []
+        self.quality: Quality | None = None
         self.stream_states: tuple[str, ...] = ()
 
     def forward(self, *inputs: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,12 +11,14 @@ from torch import Tensor, fx
 
 from irnn_tvm.ops.qparams import QParams
 from irnn_tvm.quantization.calibrate import element, run_float
-from irnn_tvm.quantization.clipping import Counter, count_gru, count_lstm
+from irnn_tvm.quantization.clipping import Counter
 from irnn_tvm.quantization.emitter import Emitter
-from irnn_tvm.quantization.inputs import Batch
+from irnn_tvm.quantization.inputs import Batch, flatten_tensors
 from irnn_tvm.quantization.integer_model import IntegerModel
-from irnn_tvm.quantization.modules import IntegerGRULayer, IntegerLSTMLayer
+from irnn_tvm.quantization.internals import Internals, is_alive
+from irnn_tvm.quantization.losses import find_losses
 from irnn_tvm.quantization.planner import Planner
+from irnn_tvm.quantization.quality import Comparison, Quality, decibels
 from irnn_tvm.quantization.report import ReportRow
 from irnn_tvm.quantization.slots import Slot
 
@@ -49,25 +51,65 @@ class _Measured:
 
 
 def measure(planner: Planner, emitter: Emitter, model: IntegerModel, batches: list[Batch]) -> list[ReportRow]:
-    """One row per quantized tensor, in the order of the graph."""
+    """One row per quantized tensor, in the order of the graph. Sets model.quality, and warns where it is not good."""
     alive = set(model.graph_module.graph.nodes)
     by_name = {node.name: node for node in alive}
     measured = [m for m in _tensors(planner, emitter) if m.integer_node.name in by_name]
-    clips: dict[str, Counter] = {}
-    handles = _watch_recurrent(model, clips)
-    try:
+    internals = Internals(planner, model)
+    outputs = _comparisons(planner, model)
+    recurrent = {
+        node: op
+        for node, op in planner.ops.items()
+        if internals.is_watched(op) and is_alive(emitter.env[node], set(by_name))
+    }
+
+    def see(node: fx.Node, args: Any, kwargs: Any, value: Any, _: Batch) -> None:
+        if node in recurrent:
+            internals.see(recurrent[node], args, kwargs, value)
+
+    with internals.watching():
         for batch in batches[:: 1 + (len(batches) - 1) // MEASURED_BATCHES]:
-            values = run_float(planner, batch, lambda *_: None)
+            internals.begin()
+            values = run_float(planner, batch, see)
             recorder = _Recorder(model.graph_module)
-            recorder.run(*model.quantize_inputs(*batch.tensors))
+            results = flatten_tensors(recorder.run(*model.quantize_inputs(*batch.tensors)))
             for m in measured:
                 _compare(
                     m, element(values[m.float_node], m.path), recorder, by_name[m.integer_node.name].name
                 )
-    finally:
-        for handle in handles:
-            handle.remove()
-    return _rows(planner, emitter, measured, clips)
+            for comparison, real, found in zip(outputs, _results(planner, values), results, strict=True):
+                comparison.add(real, found)
+    model.quality = Quality(tuple(comparison.result() for comparison in outputs))
+    if not model.quality.is_good:
+        first = batches[0]
+        expected = _results(planner, run_float(planner, first, lambda *_: None))
+        model.quality = replace(model.quality, losses=find_losses(planner, first, expected))
+        model.quality.warn(model.name)
+    return _rows(planner, emitter, measured, internals)
+
+
+def _results(planner: Planner, values: dict[fx.Node, Any]) -> list[Tensor]:
+    """The model's outputs, flat."""
+    return flatten_tensors(fx.map_arg(planner.captured.output, lambda node: values[node]))
+
+
+def _comparisons(planner: Planner, model: IntegerModel) -> list[Comparison]:
+    """One per output. Class scores are what a linear layer or a softmax makes."""
+    made: list[fx.Node | None] = []
+    fx.map_arg(planner.captured.output, lambda node: made.extend([node] * _width(planner.values[node])))
+    if len(made) != len(model.output_specs):  # nested results of a single node
+        made = [None] * len(model.output_specs)
+    found = []
+    for spec, node in zip(model.output_specs, made, strict=True):
+        kind = planner.ops[node].kind if node in planner.ops else ""
+        wide = len(spec.example_shape) > 0 and spec.example_shape[-1] > 1
+        found.append(Comparison(spec, kind in ("linear", "softmax") and wide))
+    return found
+
+
+def _width(value: Any) -> int:
+    """How many tensors a value holds."""
+    return sum(_width(v) for v in value) if isinstance(value, tuple | list) else 1
 
 
 def _tensors(planner: Planner, emitter: Emitter) -> list[_Measured]:
@@ -151,27 +193,11 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def _watch_recurrent(model: IntegerModel, clips: dict[str, Counter]) -> list[Any]:
-    handles = []
-    for name, module in model.graph_module.named_modules():
-        if isinstance(module, IntegerLSTMLayer | IntegerGRULayer) or hasattr(module, "count_clips"):
-            counter = clips.setdefault(name, Counter())
-
-            def count(layer: Any, args: tuple[Any, ...], result: Any, counter: Counter = counter) -> None:
-                function: Any = count_lstm if isinstance(layer, IntegerLSTMLayer) else count_gru
-                if hasattr(layer, "count_clips"):
-                    function = type(layer).count_clips
-                if not torch.equal(function(layer, *args, counter), result[0]):
-                    raise AssertionError("the counting recurrence disagrees with its operator")
-
-            handles.append(module.register_forward_hook(count))
-    return handles
-
-
 def _rows(
-    planner: Planner, emitter: Emitter, measured: list[_Measured], clips: dict[str, Counter]
+    planner: Planner, emitter: Emitter, measured: list[_Measured], watched: Internals
 ) -> list[ReportRow]:
     rows = []
+    clips = watched.watches
     described: set[str] = set()
     internals = {layer.name: layer for layer in planner.layers.values() if layer.internals}
     for m in measured:
@@ -185,7 +211,9 @@ def _rows(
                     reach = t.qparams.scale * (t.qparams.qmax - t.qparams.zero_point)
                     harmless = reach >= 0.99 * t.flat
                     share = 0.0 if harmless else counter.share(t.name)
-                    rows.append(_row(where, m.kind, t.name, t.qparams, t.low, t.high, share, None))
+                    rows.append(
+                        _row(where, m.kind, t.name, t.qparams, t.low, t.high, share, counter.sqnr(t.name))
+                    )
         saturation = m.counter.share("")
         if layer is not None:
             shares = [c.share(m.tensor.replace("output", "hidden state")) for n, c in clips.items()
@@ -202,6 +230,4 @@ def _row(
 
 
 def _db(m: _Measured) -> float | None:
-    if m.signal == 0.0:
-        return None
-    return math.inf if m.noise == 0.0 else 10.0 * math.log10(m.signal / m.noise)
+    return decibels(m.signal, m.noise)

@@ -14,7 +14,7 @@ class ReportRow:
     state" ... low, high: the float range seen in calibration. saturation: share (0..1) of the integer run's
     values over the calibration data that were clipped to their width; clipping that stands for a relu does
     not count. sqnr_db: signal to quantization noise of the dequantized integers against the float model's
-    tensor, in dB; None for tensors inside a recurrent operator, which no output shows.
+    tensor, in dB; None where the float model has no such tensor, or it is 0.
     """
 
     layer: str
@@ -30,21 +30,32 @@ class ReportRow:
 
 
 def print_rows(title: str, rows: Iterable[ReportRow]) -> None:
-    """Prints rows as a rich table."""
-    from rich.console import Console
-    from rich.table import Table
+    """Prints rows as a table of at most 80 columns, a line per layer above its tensors."""
+    cells = [(f"{row.layer} ({row.op})", _cells(row)) for row in rows]
+    widths = [max((len(c[i]) for _, c in [("", HEADER), *cells]), default=0) for i in range(len(HEADER))]
+    print(f"Quantization of {title}")
+    print(_line(HEADER, widths))
+    layer = None
+    for name, line in cells:
+        if name != layer:
+            print(name)
+            layer = name
+        print(_line(line, widths))
 
-    table = Table(title=f"Quantization of {title}")
-    for name, right in (
-        ("layer", False), ("op", False), ("tensor", False), ("bits", True), ("scale", True), ("zero point",
-        True),
-        ("range", True), ("saturated", True), ("SQNR dB", True),
-    ):  # fmt: skip
-        table.add_column(name, justify="right" if right else "left")
-    for row in rows:
-        table.add_row(
-            row.layer, row.op, row.tensor, str(row.bits), f"{row.scale:.4g}", str(row.zero_point),
-            f"{row.low:.3g} .. {row.high:.3g}", f"{100 * row.saturation:.3f} %",
-            "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
-        )  # fmt: skip
-    Console().print(table)
+
+HEADER = ("tensor", "bits", "scale", "zero", "range", "clipped", "dB")
+
+
+def _cells(row: ReportRow) -> tuple[str, ...]:
+    return (
+        row.tensor, str(row.bits), f"{row.scale:.4g}", str(row.zero_point), f"{row.low:.3g}..{row.high:.3g}",
+        f"{100 * row.saturation:.2g}%" if row.saturation else "0",
+        "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
+    )  # fmt: skip
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    left, *rest = (
+        c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+    )
+    return " ".join(["", left, *rest]).rstrip()

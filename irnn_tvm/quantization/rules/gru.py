@@ -113,6 +113,13 @@ class GruLayer(Layer):
             x = torch.cat(outputs, dim=-1)
 
     def _show(self, k: int, d: int, found: GruTrace, h: Tensor | None) -> None:
+        if self.witness is not None:
+            gates = dict(zip((f"gate {n}" for n in GATES), found.gates.chunk(3, dim=-1), strict=True))
+            inner = "W_hn h + b_hn" if self.reset_after else "r * h"
+            self.witness(
+                k, d, gates | {inner: found.inner, "state": found.hidden, "hidden state": found.hidden}
+            )
+            return
         for observer, gate in zip(self.gates[k][d], found.gates.chunk(3, dim=-1), strict=True):
             observer.update(gate)
         self.inner[k][d].update(found.inner)

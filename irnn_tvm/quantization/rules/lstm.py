@@ -98,6 +98,10 @@ class LstmLayer(Layer):
             x = torch.cat(outputs, dim=-1)
 
     def _show(self, k: int, d: int, found: LstmTrace, h: Tensor | None, c: Tensor | None) -> None:
+        if self.witness is not None:
+            gates = dict(zip((f"gate {n}" for n in GATES), found.gates.chunk(4, dim=-1), strict=True))
+            self.witness(k, d, gates | {"cell state": found.cell, "hidden state": found.hidden})
+            return
         hidden, cell = self.hidden[k].root.observer, self.cell.root.observer
         for observer, first, rest in ((hidden, h, found.hidden), (cell, c, found.cell)):
             if first is not None:

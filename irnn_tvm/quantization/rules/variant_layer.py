@@ -113,7 +113,9 @@ class VariantLayer(Layer):
             for d in range(len(directions)):
                 recorder = Recorder()
                 outputs.append(self.run(k, d, x, self._initial(x, given, index), recorder)[0])
-                if refine:
+                if self.witness is not None:
+                    self.witness(k, d, {name: seen(values) for name, values in recorder.seen.items()})
+                elif refine:
                     self.learn(k, d, recorder, self.operand_grids(k, d))
                 else:
                     for state, slots in zip(given, self.state_slots(k), strict=True):
@@ -184,6 +186,13 @@ class VariantLayer(Layer):
         observer = self.seen[k][d][name]
         flat = FLAT.get((place.points[name], q.bits), float("inf"))
         return Internal(name, q, observer.low, observer.high, flat)
+
+
+def seen(values: Sequence[Tensor]) -> Tensor:
+    """`over_time`, which says of itself whether it was made step by step, in the order of computation."""
+    found = over_time(values).clone()
+    found.stepwise = len(values) > 1 or values[0].dim() < 3  # type: ignore[attr-defined]
+    return found
 
 
 class LookUpGates(torch.autograd.Function):
