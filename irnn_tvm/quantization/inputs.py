@@ -130,6 +130,8 @@ def _walk(value: Any, name: str, take: Callable[[Tensor], None]) -> None:
         take(value)
     elif isinstance(value, np.ndarray):
         take(torch.from_numpy(value))
+    elif isinstance(value, list) and _is_numbers(value):
+        take(_tensor(value, name))
     elif isinstance(value, (tuple, list)):
         for i, element in enumerate(value):
             _walk(element, f"{name}[{i}]", take)
@@ -138,6 +140,21 @@ def _walk(value: Any, name: str, take: Callable[[Tensor], None]) -> None:
             _walk(element, f"{name}[{key!r}]", take)
     elif value is not None:
         raise InputError(f"{name} is a {type(value).__name__}, not a tensor")
+
+
+def _is_numbers(value: list[Any]) -> bool:
+    """Whether a (nested) list holds numbers alone."""
+    return bool(value) and all(
+        _is_numbers(v) if isinstance(v, list) else isinstance(v, int | float) and not isinstance(v, bool)
+        for v in value
+    )
+
+
+def _tensor(value: list[Any], name: str) -> Tensor:
+    try:
+        return torch.tensor(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name} is a list of rows of different lengths") from error
 
 
 def _flatten_item(model: nn.Module, item: Any, index: int) -> tuple[CallLayout, tuple[Tensor, ...]]:

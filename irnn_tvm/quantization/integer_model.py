@@ -115,12 +115,13 @@ class IntegerModel(nn.Module):
             )
         result = []
         for spec, tensor in zip(self.input_specs, tensors, strict=True):
-            check_values(spec, tensor)
             if spec.is_index:
                 if tensor.dtype not in (torch.int32, torch.int64):
-                    raise InputError(f"input {spec.name!r} is {tensor.dtype}, expected int32 or int64 ids")
+                    raise InputError(f"input {spec.name!r} takes ids, int32 or int64, got {tensor.dtype}")
+                check_values(spec, tensor)
                 result.append(tensor)
                 continue
+            check_values(spec, tensor)
             if not tensor.is_floating_point():
                 raise InputError(f"input {spec.name!r} is {tensor.dtype}, expected a float tensor")
             if not bool(torch.isfinite(tensor).all()):

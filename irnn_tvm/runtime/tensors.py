@@ -45,8 +45,11 @@ class Tensor:
     def quantize(self, values: npt.ArrayLike) -> npt.NDArray[Any]:
         """floor(x / scale + 0.5) + zero_point in float64, saturated to dtype; same shape as `values`.
 
-        InputError for not-a-number and for a tensor that holds indices.
+        Of a tensor that holds indices: the ids themselves, integers of any width, as dtype. InputError for
+        not-a-number, and for ids that are no integers or do not fit.
         """
+        if self.scale is None:
+            return _ids(self, np.asarray(values))
         real = np.asarray(values, dtype=np.float64)
         scale, zero_point = self._affine()
         if np.isnan(real).any():
@@ -119,8 +122,11 @@ class TimeRange:
 def as_array(tensor: Tensor, value: Any) -> npt.NDArray[Any]:
     """The value as a C-contiguous NumPy array of the tensor's dtype, without a copy where it already is one.
 
-    A view with strides is copied, nothing else is converted: a wrong dtype is an InputError, not a cast.
+    A view with strides is copied. int64 ids become int32, and lists of integers an array, where their values fit.
+    Nothing else is converted: a wrong dtype is an InputError, not a cast.
     """
+    if isinstance(value, (list, tuple)):
+        value = _from_list(tensor, value)
     if not hasattr(value, "__array__"):
         raise InputError(
             f"Input {tensor.name!r}: expected a {tensor.dtype} array, got {type(value).__name__}."
@@ -129,12 +135,42 @@ def as_array(tensor: Tensor, value: Any) -> npt.NDArray[Any]:
         array = np.asarray(value)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"Input {tensor.name!r} cannot be read as a NumPy array: {error}") from error
+    if (
+        tensor.scale is None
+        and array.dtype != tensor.dtype
+        and array.dtype in (DTYPES["int32"], DTYPES["int64"])
+    ):
+        array = _ids(tensor, array)
     if array.dtype != tensor.dtype:
         hint = ""
         if array.dtype.kind == "f" and tensor.scale is not None:
             hint = f" Quantize it first: lib.inputs[...].quantize(x) (scale {tensor.scale})."
         raise InputError(f"Input {tensor.name!r}: expected dtype {tensor.dtype}, got {array.dtype}.{hint}")
     return np.ascontiguousarray(array) if not array.flags.c_contiguous else array
+
+
+def _ids(tensor: Tensor, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Ids of any integer type in the tensor's own."""
+    if array.dtype.kind not in "iu":
+        raise InputError(f"Input {tensor.name!r} takes ids, int32 or int64, got {array.dtype}.")
+    limits = np.iinfo(tensor.dtype)
+    if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
+        raise InputError(f"Input {tensor.name!r} holds ids that {tensor.dtype} does not hold.")
+    return array.astype(tensor.dtype)
+
+
+def _from_list(tensor: Tensor, value: Sequence[Any]) -> Any:
+    """A (nested) list of integers as an array; other lists as they are."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return value
+    if array.dtype.kind not in "iu":
+        return value
+    limits = np.iinfo(tensor.dtype)
+    if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
+        raise InputError(f"Input {tensor.name!r} holds integers that {tensor.dtype} does not hold.")
+    return array.astype(tensor.dtype)
 
 
 def sequence_length(tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]], time: TimeRange) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import leaky
 import numpy as np
 import pytest
+import torch
 from leaky import Build
 
 from irnn_tvm.errors import InputError
@@ -23,9 +26,13 @@ X, K = leaky.sample(6)
         ((X, K, K), "takes 2 inputs"),
         ((X.astype(np.float32), K), "'x': expected dtype int8, got float32. Quantize it first"),
         ((X.astype(np.int16), K), "'x': expected dtype int8, got int16"),
-        ((X, K.astype(np.int64)), "'k': expected dtype int32, got int64"),
+        ((X, K.astype(np.int16)), "'k': expected dtype int32, got int16"),
+        ((X, K.astype(np.float32)), "'k': expected dtype int32, got float32"),
+        ((X, K.astype(np.int64) + 2**40), "'k' holds ids that int32 does not hold"),
         ((X, K.astype(">i4")), "'k': expected dtype int32, got >i4"),
-        ((X.tolist(), K), "'x': expected a int8 array, got list"),
+        (((X + 0.5).tolist(), K), "'x': expected a int8 array, got list"),
+        (((X.astype(int) + 1000).tolist(), K), "'x' holds integers that int8 does not hold"),
+        (([[1, 2], [3]], K), "'x': expected a int8 array, got list"),
         ((X[:, 0], K), "'x': expected shape (T, 1, 4)"),
         ((X[:, :, :3], K), "'x': expected shape (T, 1, 4) (here (6, 1, 4)), got (6, 1, 3)"),
         ((X, K[:4]), "'k': expected shape (T, 1) (here (6, 1)), got (4, 1)"),
@@ -138,10 +145,31 @@ def test_quantize_and_dequantize(host: Library) -> None:
     assert back.tolist() == [0.0, 0.5, -65.5]
     with pytest.raises(InputError, match="not-a-number"):
         spec.quantize([0.0, np.nan])
-    with pytest.raises(InputError, match="holds indices"):
+    with pytest.raises(InputError, match="'k' takes ids, int32 or int64, got float64"):
         host.inputs[1].quantize([1.0])
     with pytest.raises(InputError, match="expects int16, got int8"):
         host.outputs[0].dequantize(np.zeros(3, np.int8))
+
+
+@pytest.mark.parametrize(
+    "as_given",
+    [
+        lambda k: k.astype(np.int64),
+        lambda k: torch.from_numpy(k),
+        lambda k: torch.from_numpy(k).long(),
+        lambda k: k.tolist(),
+    ],
+)
+def test_ids_of_any_kind(host: Library, as_given: Callable[[np.ndarray], Any]) -> None:
+    expected, ids = host.run(X, K), as_given(K)
+    quantized = host.inputs[1].quantize(ids)
+    assert quantized.dtype == np.int32
+    stream = host.stream()
+    for found in (host.run(X, ids), host.run(X, quantized), host.run(X.tolist(), ids), stream.run(X, ids)):
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    for t in range(len(X)):
+        step = host.stream().step(X[t], as_given(K[t]))
+        assert np.array_equal(step[0], host.stream().step(X[t], K[t])[0])
 
 
 def test_threads_with_streams_of_their_own(host: Library) -> None:
