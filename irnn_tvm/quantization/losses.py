@@ -102,7 +102,7 @@ class Alone(Simulation):
     """Rounds what was chosen; everything else is exact, or on a grid that is fine enough not to matter."""
 
     def __init__(self, planner: Planner, chosen: Any) -> None:
-        super().__init__(planner, QatConfig(quant=planner.config), None)
+        super().__init__(planner, QatConfig(quant=planner.config))
         self.chosen = chosen
         self.node: fx.Node | None = None
 
