@@ -9,7 +9,7 @@ from model_check import Outcome, check
 
 from irnn_tvm import QuantConfig
 
-CONFIG = QuantConfig(gate_bits=8, cell_bits=8, pwl_pieces=8)  # small tables are fitted fast
+CONFIG = QuantConfig(pwl_pieces=8)  # small tables are fitted fast
 
 
 def source(

@@ -37,6 +37,7 @@ class Program:
             "",
             f"INPUTS = {self.inputs!r}",
             f"LENGTH = {self.fixed_length!r}",
+            f"ONE_BATCH = {'state_in_the_module' in self.used}",
             f"USED = {self.used!r}",
             f"UNSUPPORTED = {self.unsupported!r}",
             "",
