@@ -153,6 +153,8 @@ def time_limit(seconds: int) -> Iterator[None]:
 def _refusal(stage: str, error: IrnnError, sqnr_db: float | None = None) -> Outcome:
     if type(error).__name__ == "InternalError":
         raise Failure(f"internal error in {stage}", str(error)) from error
+    if "code of yours" in str(error):
+        raise Failure(f"an error of ours blamed on the user in {stage}", str(error)) from error
     if "_Proxy" in str(error) or "Proxy(" in str(error):
         raise Failure("a proxy in a message", str(error)) from error
     return Outcome(stage, str(error), type(error).__name__, sqnr_db)

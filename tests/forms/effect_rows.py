@@ -27,17 +27,25 @@ WRITES: dict[str, bool] = {
     "v.zero_()": True, "v.fill_(0.5)": True, "v.copy_(torch.tanh(v))": True, "v[...] = torch.tanh(v)": True,
     "v[..., :1] = 0.5": True, "v[0] += 1": True, "v.neg_()": False, "v.abs_()": False, "v.exp_()": False,
     "v.square_()": False, "v.pow_(2)": False, "v **= 2": False, "v //= 2": False, "v.sqrt_()": False, "v.sub_(1)": True,
-    "v.div_(2)": True, "torch.tanh(v, out=v)": False, "torch.add(v, 1, out=v)": False, "v.masked_fill_(v > 0, 0)": False,
+    "v.div_(2)": True, "torch.tanh(v, out=v)": False, "torch.add(v, 1, out=v)": False,
+    "v.masked_fill_(v > 0, 0)": False,
     "v[v < 0] = 0": False, "v.data.add_(1)": False, "v.data = v * 2": False, "v.set_(x)": False,
-    "v.transpose_(0, 1)": False, "v.unsqueeze_(0)": False, "v.squeeze_()": False, "v.t_() if v.dim() == 2 else v": False,
+    "v.transpose_(0, 1)": False, "v.unsqueeze_(0)": False, "v.squeeze_()": False,
+    "v.t_() if v.dim() == 2 else v": False,
     "v.resize_(1)": False, "v.swapaxes_(0, 1)": False, "v.lerp_(x, 0.5)": False, "v.addcmul_(v, v)": False,
-    "v.floor_()": False, "v.index_fill_(0, torch.tensor([0]), 0)": False, "v.scatter_(0, torch.zeros_like(v).long(), 1.0)": False,
+    "v.floor_()": False, "v.index_fill_(0, torch.tensor([0]), 0)": False,
+    "v.scatter_(0, torch.zeros_like(v).long(), 1.0)": False,
     "v.uniform_()": False, "v.normal_()": False, "v.bernoulli_()": False, "nn.init.zeros_(v)": False,
     "v.cumsum_(0)": False, "v.requires_grad_()": False, "setattr(v, 'note', 1)": False, "v.clip_(-1, 1)": True,
     "v.__iadd__(1)": True, "torch._foreach_add_([v], 1)": False, "v.apply_(lambda e: e) if False else v": True,
 }  # fmt: skip
 # What is read afterwards, under every name.
-READS = ("return y, v", "return y * 1.5", "return torch.tanh(v)", "return {'y': torch.sigmoid(y), 'v': v + 1}")
+READS = (
+    "return y, v",
+    "return y * 1.5",
+    "return torch.tanh(v)",
+    "return {'y': torch.sigmoid(y), 'v': v + 1}",
+)
 
 # States that a module keeps: layers, forward, and the word that a refusal names; "" where it is a state of the stream.
 STATES: dict[str, tuple[str, str, str]] = {
@@ -49,6 +57,11 @@ STATES: dict[str, tuple[str, str, str]] = {
     "a recurrent state of a tuple": (
         "self.r = nn.LSTM(6, 4, batch_first=True)\nself.hc = None",
         "y, self.hc = self.r(y, self.hc)\nreturn y",
+        "hc",
+    ),
+    "a state of a layer whose outputs nobody reads": (
+        "self.r = nn.LSTM(6, 4, batch_first=True)\nself.hc = None",
+        "_, self.hc = self.r(y, self.hc)\nreturn y",
         "hc",
     ),
     "a state in a buffer": (
@@ -162,5 +175,8 @@ HOOKS: dict[str, str] = {
         "from torch.nn.modules.module import register_module_forward_hook as every\n"
         "every(lambda m, a, out: None).remove()"
     ),
-    "a wrapped call": "self.linear.__class__ = type('L', (nn.Linear,), {'__call__': lambda s, v: nn.Linear.__call__(s, v) * 2})",
+    "a wrapped call": (
+        "calls = {'__call__': lambda s, v: nn.Linear.__call__(s, v) * 2}\n"
+        "self.linear.__class__ = type('L', (nn.Linear,), calls)"
+    ),
 }

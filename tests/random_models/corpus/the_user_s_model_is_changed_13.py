@@ -9,6 +9,7 @@ from torch import nn
 import irnn_tvm.nn
 
 INPUTS = {"x": "B T 8"}
+ONE_BATCH = True
 LENGTH = None
 
 
