@@ -68,16 +68,24 @@ def _expand(node: Any, importer: Any) -> Any:
     return emit(importer, relax.op.broadcast_to(importer.env[node.args[0]], shape))
 
 
+def _read(node: Any) -> set[Any]:
+    """Which of a tuple's elements something reads: the others, which may be empty, are not made."""
+    return {user.args[1] for user in node.users if user.users}
+
+
 def _parts(node: Any, importer: Any) -> list[Any]:
-    """chunk, split and tensor_split: one slice after the other, of the sizes that the results have."""
+    """chunk, split and tensor_split: one slice after the other, of the sizes that the results have; None for parts that
+    nothing reads."""
     from tvm import relax
 
     axis = _argument(node, 2, "dim", 0) % _rank(node)
     x = importer.env[node.args[0]]
-    parts, start = [], 0
-    for value in node.meta["val"]:
+    parts: list[Any] = []
+    start: Any = 0
+    for index, value in enumerate(node.meta["val"]):
         end = start + dims_of(node, importer, value)[axis]
-        parts.append(emit(importer, relax.op.strided_slice(x, [axis], [start], [end], assume_inbound=True)))
+        part = relax.op.strided_slice(x, [axis], [start], [end], assume_inbound=True)
+        parts.append(emit(importer, part) if index in _read(node) else None)
         start = end
     return parts
 
@@ -87,8 +95,11 @@ def _unbind(node: Any, importer: Any) -> list[Any]:
 
     axis = _argument(node, 1, "dim", 0) % _rank(node)
     x = importer.env[node.args[0]]
-    parts = []
+    parts: list[Any] = []
     for index, value in enumerate(node.meta["val"]):
+        if index not in _read(node):
+            parts.append(None)
+            continue
         part = emit(importer, relax.op.strided_slice(x, [axis], [index], [index + 1], assume_inbound=True))
         parts.append(emit(importer, relax.op.reshape(part, relax.ShapeExpr(dims_of(node, importer, value)))))
     return parts

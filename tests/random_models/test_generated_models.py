@@ -26,12 +26,6 @@ KNOWN: dict[str, str] = {
     "quantize failed: KeyError": "states of layers whose outputs nobody reads",
     "an error of ours blamed on the user": "sizes that are products of run-time sizes",
     "a proxy in a message": "sizes that Python turns into numbers",
-    "not 'Mul'": "sizes that are products of run-time sizes",
-    "'tuple' object has no attribute 'numpy'": "self-tests of several outputs",
-    "Guard failed": "self-tests of a length that the guards exclude",
-    "differs from the reference: T =": "lengths that the guards exclude",
-    "a length that the reference refuses": "lengths that the guards exclude",
-    "Shape function over conv": "lengths that the guards exclude",
 }
 
 
