@@ -55,7 +55,7 @@ def row(name: str, steps: int, found: dict[str, Any]) -> dict[str, Any]:
         **{key: step[key] for key in keys if key in step},
         "elementwise_share": found["elementwise"]["share"],
         "kernels": {entry["op"]: entry["share"] for entry in found["kernels"]},
-        "gbytes_per_s_ceiling": ceilings.get("gbytes_per_s"),
+        "gbytes_per_s_ceiling": step.get("gbytes_per_s_ceiling"),
         "gmacs_per_s_ceiling": ceilings.get("gmacs_per_s"),
         "cpu": found["device"],
         "instruction_set": found["instruction_set"],

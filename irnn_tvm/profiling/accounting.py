@@ -16,7 +16,8 @@ class Work:
 
     executions: how often it runs; macs: int8 products; weight_bytes: constants that it reads, each once per execution
     (of an embedding's table the selected rows); activation_bytes: inputs, results, states and scratch, likewise;
-    weights: indices of the constants that it reads whole; schedule: which rule of schedules/ made it.
+    weights: indices of the constants that it reads whole; schedule: which rule of schedules/ made it; in_a_row: whether
+    it runs several times one after the other, so that its own constants come from a nearer cache than those of a call.
     """
 
     kernel: str
@@ -27,6 +28,7 @@ class Work:
     weight_bytes: int = 0
     activation_bytes: int = 0
     weights: set[int] = field(default_factory=set)
+    in_a_row: bool = False
 
 
 def work(report: Mapping[str, Any], steps: int) -> dict[str, Work]:
@@ -56,6 +58,7 @@ def work(report: Mapping[str, Any], steps: int) -> dict[str, Work]:
                 for key in ("executions", "macs", "weight_bytes", "activation_bytes")
             )
             entry.executions += executions
+            entry.in_a_row |= executions > 1
             entry.macs += macs
             entry.weight_bytes += executions * each
             entry.activation_bytes += moved

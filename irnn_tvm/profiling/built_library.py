@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from irnn_tvm.errors import InputError, LoadError
 from irnn_tvm.profiling.accounting import Work, work, working_set
-from irnn_tvm.profiling.ceilings import Ceilings, measure
+from irnn_tvm.profiling.ceilings import Ceilings, bandwidths, measure
 from irnn_tvm.profiling.probe import Probe
 from irnn_tvm.profiling.spent import Spent, counted, probe, timed
 from irnn_tvm.profiling.twin import elementwise, products_left, twin
@@ -57,6 +57,7 @@ def profile(
             folder = stack.enter_context(twin(model, lib, directory, batch))
             other = runnable(folder)
         ceilings: Ceilings | None = None
+        near: dict[str, float | None] = {}
         if lib.emulated:
             spent, short = counted(lib, steps), None if other is None else counted(other, steps)
         elif not lib.where.startswith("native"):
@@ -66,22 +67,26 @@ def profile(
             if other is not None:
                 probes.append(probe(other, folder, steps))
             ceilings = measure(
-                _arrays(probes[0], steps), lib.report["traffic"]["instruction_set"], levels=levels
+                _arrays(probes[0], working_set(lib.report, steps)),
+                lib.report["traffic"]["instruction_set"],
+                levels=levels,
             )
+            again = {name: sorted(entry.weights) for name, entry in done.items() if entry.in_a_row}
+            parts = [_arrays(probes[0], indices) for indices in again.values()]
+            near = dict(zip(again, bandwidths(parts), strict=True))
             spent, *rest = timed(probes, seconds)
             short = rest[0] if rest else None
     apart = None
     if short is not None:
         apart = elementwise(spent.kernels, short.kernels, products_left(lib.report, done), done)
-    return _assemble(lib, steps, done, spent, apart, ceilings)
+    return _assemble(lib, steps, done, spent, apart, ceilings, near)
 
 
-def _arrays(found: Probe, steps: int) -> list[tuple[int, int]]:
-    """Address and bytes of the constants that a call reads, in the loaded library."""
+def _arrays(found: Probe, indices: Iterable[int]) -> list[tuple[int, int]]:
+    """Address and bytes of constants, in the loaded library."""
     report = found.lib.report
     return [
-        (found.weights[f"{found.lib.name}_w{index}"], report["weights"][index]["bytes"])
-        for index in working_set(report, steps)
+        (found.weights[f"{found.lib.name}_w{index}"], report["weights"][index]["bytes"]) for index in indices
     ]
 
 
@@ -92,13 +97,23 @@ def _assemble(
     spent: Spent,
     apart: Mapping[str, float] | None,
     ceilings: Ceilings | None,
+    near: Mapping[str, float | None],
 ) -> Figures:
+    """near: gigabytes per second of the constants of kernels that run several times in a row."""
     ops = {kernel["name"]: kernel["op"] for kernel in lib.report["kernels"]}
     rows = []
+    whole = 0.0 if ceilings is None else ceilings.gbytes_per_s or 0.0
+    rates = {name: max(whole, near.get(name) or 0.0) or None for name in done}
     for name, entry in done.items():
         row: Figures = {"kernel": name, "op": ops[name], "executions": entry.executions}
         row |= _figures(
-            entry.weight_bytes, entry.activation_bytes, entry.macs, spent.kernels[name], steps, ceilings
+            entry.weight_bytes,
+            entry.activation_bytes,
+            entry.macs,
+            spent.kernels[name],
+            steps,
+            ceilings,
+            rates[name],
         )
         row["share"] = _ratio(spent.kernels[name], spent.total)
         row["elementwise_share"] = None
@@ -110,7 +125,9 @@ def _assemble(
         sum(getattr(entry, key) for entry in done.values())
         for key in ("weight_bytes", "activation_bytes", "macs")
     ]
-    per_step = _figures(total[0], total[1], total[2], spent.total, steps, ceilings)
+    arrival = sum(entry.weight_bytes / (rates[name] or 1.0) for name, entry in done.items())
+    rate = total[0] / arrival if whole and arrival else None
+    per_step = _figures(total[0], total[1], total[2], spent.total, steps, ceilings, rate)
     single = steps == 1 and lib.streamable
     result: Figures = {
         "name": lib.name,
@@ -146,8 +163,15 @@ def _elementwise(done: Mapping[str, Work], spent: Spent, apart: Mapping[str, flo
 
 
 def _figures(
-    weights: int, activations: int, macs: int, spent: float, steps: int, ceilings: Ceilings | None
+    weights: int,
+    activations: int,
+    macs: int,
+    spent: float,
+    steps: int,
+    ceilings: Ceilings | None,
+    rate: float | None,
 ) -> Figures:
+    """rate: gigabytes per second at which these weights can arrive."""
     row: Figures = {
         "weight_bytes": _per(weights, steps),
         "activation_bytes": _per(activations, steps),
@@ -161,7 +185,8 @@ def _figures(
     seconds = spent / 1e6
     row["gbytes_per_s"] = _ratio(weights, seconds * 1e9)
     row["gmacs_per_s"] = _ratio(macs, seconds * 1e9)
-    floor = ceilings.floor_seconds(weights, macs) if weights or macs else None
+    row["gbytes_per_s_ceiling"] = _rounded(rate)
+    floor = ceilings.floor_seconds(weights, macs, rate) if weights or macs else None
     row["floor_us"] = None if floor is None else round(floor[0] * 1e6 / steps, 4)
     row["bound_by"] = None if floor is None else floor[1]
     row["roofline_share"] = None if floor is None else _ratio(floor[0], seconds)

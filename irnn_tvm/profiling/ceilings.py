@@ -23,6 +23,7 @@ from irnn_tvm.errors import BuildError
 from irnn_tvm.profiling.probe import NATIVE
 from irnn_tvm.runtime.native import address
 from irnn_tvm.targets import Target
+from irnn_tvm.targets.base import cpu_flags
 
 # Instruction sets of schedules/ that native/peak.c has a loop for, and the instructions of a product.
 SEQUENCES = {
@@ -36,6 +37,7 @@ SEQUENCES = {
     "armv7-neon": "vmull, vmlal, vpadal: 16",
 }
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+ROUND = 0.5e-3  # seconds
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 
 
@@ -59,11 +61,16 @@ class Ceilings:
     peak_sequence: str | None
     levels: list[Level] = field(default_factory=list)
 
-    def floor_seconds(self, nbytes: int, macs: int) -> tuple[float, str] | None:
-        """The shortest time that these bytes and products can take, and which of the two it is; None when unknown."""
+    def floor_seconds(
+        self, nbytes: int, macs: int, gbytes_per_s: float | None = None
+    ) -> tuple[float, str] | None:
+        """The shortest time that these bytes and products can take, and which of the two it is; None when unknown.
+
+        gbytes_per_s: of these bytes, where that is not the bandwidth of the whole working set.
+        """
         times = []
-        if self.gbytes_per_s:
-            times.append((nbytes / self.gbytes_per_s / 1e9, "bandwidth"))
+        if rate := gbytes_per_s or self.gbytes_per_s:
+            times.append((nbytes / rate / 1e9, "bandwidth"))
         if self.gmacs_per_s:
             times.append((macs / self.gmacs_per_s / 1e9, "products"))
         return max(times) if times else None
@@ -77,7 +84,7 @@ def measure(
     seconds: for each figure, which is the best of many rounds. levels: measure the curve over sizes, too (its largest
     buffer is four times the last-level cache, at most 256 MB).
     """
-    stream = _library("stream.c", []).irnn_stream
+    stream = _stream()
     total = sum(size for _, size in arrays)
     found = Ceilings(total, None, None, None)
     if total:
@@ -96,6 +103,18 @@ def measure(
                 found.levels.append(Level(name, size, round(figure, 2)))
                 del data  # it holds the block open
     return found
+
+
+def bandwidths(parts: Sequence[Sequence[tuple[int, int]]], seconds: float = 0.05) -> list[float | None]:
+    """Gigabytes per second of each of several working sets by itself; None for one that is empty."""
+    stream = _stream()
+    return [_bandwidth(stream, part, seconds) if sum(size for _, size in part) else None for part in parts]
+
+
+def _stream() -> Any:
+    """The loop of the widest loads that this machine has registers for."""
+    wide = "avx512f" in cpu_flags()
+    return _library("stream.c", ["-DBYTES=64"] if wide else []).irnn_stream
 
 
 def level_sizes() -> list[tuple[str, int]]:
@@ -147,15 +166,21 @@ def peak_flag(instruction_set: str) -> str:
 
 
 def best(run: Callable[[int], object], seconds: float, rounds: int = 10) -> float:
-    """Seconds of one of the `n` things that run(n) does, in the fastest of at least `rounds` rounds."""
+    """Seconds of one of the `n` things that run(n) does, in the fastest of at least `rounds` rounds.
+
+    Rounds are half a millisecond long, or as long as one thing is: on a busy machine longer ones are all interrupted,
+    and a ceiling that is measured with less of the core than the kernels have is no ceiling.
+    """
     count = 1
-    while (taken := _seconds(run, count)) < seconds / rounds / 2 and count < 1 << 30:
-        count *= 2 if taken > seconds / rounds / 64 else 16
+    while (taken := _seconds(run, count)) < min(ROUND, seconds / rounds / 2) and count < 1 << 30:
+        count *= 2 if taken > ROUND / 64 else 16
     fastest = taken / count
-    deadline = time.perf_counter() + seconds
-    for _ in range(rounds):
+    start = time.perf_counter()
+    done = 0
+    while done < rounds or time.perf_counter() < start + seconds:
         fastest = min(fastest, _seconds(run, count) / count)
-        if time.perf_counter() > 4 * seconds + deadline:  # a machine that is busy with other things
+        done += 1
+        if time.perf_counter() > start + 5 * seconds:  # a machine that is busy with other things
             break
     return fastest
 

@@ -24,9 +24,10 @@ from irnn_tvm.runtime.native import address
 TARGET = {"neon-dotprod": "arm", "neon": "arm-a53", "armv7-neon": "armv7"}
 
 
-def test_every_byte_is_read() -> None:
+@pytest.mark.parametrize("width", [32, 64])
+def test_every_byte_is_read(width: int) -> None:
     """The checksum against NumPy's, for arrays with every kind of rest."""
-    stream = _library("stream.c", []).irnn_stream
+    stream = _library("stream.c", [f"-DBYTES={width}"]).irnn_stream
     stream.restype = ctypes.c_int64
     random = np.random.default_rng(4)
     arrays = [random.integers(0, 256, size, np.uint8) for size in (5, 32, 256, 700, 4096 + 33)]
@@ -34,7 +35,7 @@ def test_every_byte_is_read() -> None:
     sizes = (ctypes.c_int64 * len(arrays))(*(a.size for a in arrays))
     words, rest = np.int64(0), 0
     for array in arrays:
-        whole = array.size // 32 * 32
+        whole = array.size // width * width
         words ^= np.bitwise_xor.reduce(array[:whole].view(np.int64), initial=np.int64(0))
         rest += int(array[whole:].astype(np.int64).sum())
     assert stream(pointers, sizes, ctypes.c_int32(len(arrays)), ctypes.c_int32(1)) == int(words ^ rest)

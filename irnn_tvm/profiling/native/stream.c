@@ -1,7 +1,17 @@
 /* Reads arrays from start to end with vector loads, as often as wanted: how fast this core takes weights in. */
 #include <stdint.h>
 
-typedef int64_t vector __attribute__((vector_size(32)));
+/* BYTES of a load: as many as the core has registers for. Narrower loads do not fill its ports. */
+#ifndef BYTES
+#define BYTES 32
+#endif
+#if BYTES == 64
+#define WIDE __attribute__((min_vector_width(512)))
+#else
+#define WIDE
+#endif
+
+typedef int64_t vector __attribute__((vector_size(BYTES)));
 enum { VECTORS = 8, BLOCK = VECTORS * (int)sizeof(vector) };
 
 static inline vector load(const uint8_t *from) {
@@ -11,7 +21,7 @@ static inline vector load(const uint8_t *from) {
 }
 
 /* Returns a checksum, so that no load is left out. */
-int64_t irnn_stream(const uint8_t *const *arrays, const int64_t *bytes, int32_t count, int32_t passes) {
+WIDE int64_t irnn_stream(const uint8_t *const *arrays, const int64_t *bytes, int32_t count, int32_t passes) {
   vector sums[VECTORS] = {{0}};
   int64_t rest = 0;
   for (int32_t pass = 0; pass < passes; ++pass) {
@@ -28,5 +38,6 @@ int64_t irnn_stream(const uint8_t *const *arrays, const int64_t *bytes, int32_t 
     __asm__ volatile("" : : : "memory"); /* every pass loads again */
   }
   for (int i = 1; i < VECTORS; ++i) sums[0] ^= sums[i];
-  return sums[0][0] ^ sums[0][1] ^ sums[0][2] ^ sums[0][3] ^ rest;
+  for (int i = 0; i < BYTES / (int)sizeof(int64_t); ++i) rest ^= sums[0][i];
+  return rest;
 }
