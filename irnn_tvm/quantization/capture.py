@@ -29,6 +29,7 @@ from irnn_tvm.quantization.in_place import OPERATORS, Memory, functional
 from irnn_tvm.quantization.inputs import CallLayout
 from irnn_tvm.quantization.kept_state import KeptState, find_kept
 from irnn_tvm.quantization.layer_calls import is_leaf, user_hooks, user_hooks_alone
+from irnn_tvm.quantization.loops_over_time import INSTEAD, explained
 from irnn_tvm.quantization.module_state import preserved
 
 PACKING = (
@@ -136,7 +137,7 @@ def capture(
             where = f"module {tracer.failed_in!r}, " if tracer.failed_in else ""
             place = user_line(error) or "no source line"
             raise UnsupportedModuleError(
-                f"{type(model).__name__} cannot be captured: {error} [{where}{place}]"
+                f"{type(model).__name__} cannot be captured: {explained(error)} [{where}{place}]"
             ) from error
         modules = dict(root.named_modules())
         kept = find_kept(graph, modules, {name: tracer.left_in(name) for name in states})
@@ -209,11 +210,7 @@ class _Proxy(fx.Proxy):
             return iter([self[i] for i in range(len(value))])
         if isinstance(value, Tensor) and _unpacks(sys._getframe(1)):
             return iter([self[i] for i in range(value.shape[0])])
-        raise TypeError(
-            "a Python loop over a tensor or a size depends on the input; use nn.LSTM or nn.GRU, whose loop "
-            "over time "
-            "is part of the layer"
-        )
+        raise TypeError(f"a Python loop over a tensor depends on its size. {INSTEAD}")
 
 
 def _in_place(operation: Callable[..., Any]) -> Callable[..., Any]:
@@ -347,7 +344,7 @@ class _Tracer(fx.Tracer):
         self.module_stack = stack
         if not self._hooks_only_watch(m, forward, args, kwargs):
             raise UnsupportedModuleError(
-                f"a hook of layer {path!r} changes what it computes, and cannot be captured: {failed}"
+                f"a hook of layer {path!r} changes what it computes, and cannot be captured: {explained(failed)}"
             ) from failed
         return super().call_module(m, forward, args, kwargs)
 
