@@ -39,7 +39,8 @@ class NoDevice(TuningError):
 @dataclass
 class Trials:
     """Builds and measures candidates of a job. away: how many found no device, in a row; build_seconds, turn_seconds,
-    usual_seconds: what a build, a careful measurement and a call of `measure` without rounds took last."""
+    usual_seconds: what a build and a careful measurement took last, and the shortest call of `measure` without
+    rounds."""
 
     job: Job
     runner: Runner
@@ -146,7 +147,8 @@ class Trials:
         if turns:
             self.turn_seconds, self._careful = (seconds - built_in) / (count * turns), True
         else:
-            self.usual_seconds = seconds
+            # The first call loads the compiler, which is not usual.
+            self.usual_seconds = min(self.usual_seconds or seconds, seconds)
             if not self._careful:  # careful ones take longer
                 self.turn_seconds = 1.5 * (seconds - built_in) / count
 
