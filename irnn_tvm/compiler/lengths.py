@@ -213,19 +213,38 @@ def _slice(call: Any, what: str) -> Iterator[Condition]:
 
 
 def _guarded(main: Any, guards: Sequence[str]) -> Iterator[Condition]:
-    """The equations among the guards of an export whose sizes are all inputs'."""
+    """The equations among the guards of an export, and what is said of remainders, where all sizes are inputs'."""
     params = {str(p.name): list(p.ty.shape.values) for p in main.params}
     for guard in guards:
         try:
             tree = ast.parse(guard, mode="eval").body
         except SyntaxError:
             continue
-        if not isinstance(tree, ast.Compare) or len(tree.ops) != 1 or not isinstance(tree.ops[0], ast.Eq):
+        if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
+            continue
+        # Which parts a split has depends on remainders, whatever the relation.
+        if not isinstance(tree.ops[0], ast.Eq) and "%" not in guard:
             continue
         left, right = (_size_of(side, params) for side in (tree.left, tree.comparators[0]))
         if left is not None and right is not None:
             text = _SIZE.sub(lambda found: f"{found[1]}.size({found[2]})", guard)
-            yield Condition(left, right, False, f"the model's own sizes: {text}")
+            yield from _compared(tree.ops[0], left, right, f"the model's own sizes: {text}")
+
+
+def _compared(relation: ast.cmpop, a: Any, b: Any, reason: str) -> Iterator[Condition]:
+    match relation:
+        case ast.Eq():
+            yield Condition(a, b, False, reason)
+        case ast.GtE():
+            yield Condition(a, b, True, reason)
+        case ast.Gt():
+            yield Condition(a, b + 1, True, reason)
+        case ast.LtE():
+            yield Condition(b, a, True, reason)
+        case ast.Lt():
+            yield Condition(b, a + 1, True, reason)
+        case ast.NotEq():
+            yield Condition((a - b) * (a - b), 1, True, reason)
 
 
 def _size_of(node: ast.expr, params: dict[str, list[Any]]) -> Any | None:

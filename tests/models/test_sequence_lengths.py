@@ -115,6 +115,14 @@ ROWS = {
         "3 <= T <= 16 and T % 4 is 0 or 3",
     ),
     "halves": Row(lambda: _read(lambda y: sum(p.mean(1) for p in y.split(4, 1))), "5 <= T <= 8"),
+    "even-parts": Row(
+        lambda: _read(lambda y: torch.cat([p.mean(1) for p in y.tensor_split(2, dim=1)], 1)),
+        "2 <= T <= 16 and T % 2 == 0",
+    ),
+    "thirds": Row(
+        lambda: _read(lambda y: torch.cat([p.mean(1) for p in y.tensor_split(3, dim=1)], 1)),
+        "5 <= T <= 14 and T % 3 == 2",
+    ),
     "middle": Row(lambda: _read(lambda y: y[:, y.shape[1] // 2]), "1 <= T <= 16"),
     "autoencoder": Row(
         lambda: Sized(
