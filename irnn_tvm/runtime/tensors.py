@@ -122,10 +122,10 @@ class TimeRange:
 def as_array(tensor: Tensor, value: Any) -> npt.NDArray[Any]:
     """The value as a C-contiguous NumPy array of the tensor's dtype, without a copy where it already is one.
 
-    A view with strides is copied. int64 ids become int32, and lists of integers an array, where their values fit.
+    A view with strides is copied. int64 ids become int32, and lists of ids an array, where their values fit.
     Nothing else is converted: a wrong dtype is an InputError, not a cast.
     """
-    if isinstance(value, (list, tuple)):
+    if tensor.scale is None and isinstance(value, (list, tuple)):
         value = _from_list(tensor, value)
     if not hasattr(value, "__array__"):
         raise InputError(
@@ -160,17 +160,12 @@ def _ids(tensor: Tensor, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _from_list(tensor: Tensor, value: Sequence[Any]) -> Any:
-    """A (nested) list of integers as an array; other lists as they are."""
+    """A (nested) list of ids as an array; other lists as they are."""
     try:
         array = np.asarray(value)
     except ValueError:
         return value
-    if array.dtype.kind not in "iu":
-        return value
-    limits = np.iinfo(tensor.dtype)
-    if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
-        raise InputError(f"Input {tensor.name!r} holds integers that {tensor.dtype} does not hold.")
-    return array.astype(tensor.dtype)
+    return _ids(tensor, array) if array.dtype.kind in "iu" else value
 
 
 def sequence_length(tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]], time: TimeRange) -> int:
