@@ -116,7 +116,7 @@ def _check_states(
         start.setdefault(kept.node, {}).update(final_states(kept, values, module))
     found = _result(captured, run_graph(captured, following.tensors, start))
     if not same(found, expected):
-        name = next(iter(captured.kept))
+        name = runs.states[0]
         raise refusal(name, "the next call uses it for something else than as the layer's first state")
 
 

@@ -142,6 +142,8 @@ def capture(
         modules = dict(root.named_modules())
         kept = find_kept(graph, modules, {name: tracer.left_in(name) for name in states})
         graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+        # The state of a layer that nothing reads changes no result.
+        kept = {name: state for name, state in kept.items() if state.node in graph.nodes}
     constants = {n.target: n.meta["value"] for n in graph.nodes if n.op == "get_attr"}
     output = next(n for n in graph.nodes if n.op == "output").args[0]
     carries = _carries(model, layout)

@@ -263,13 +263,18 @@ def for_inspection(m: Keeping, x: Tensor) -> Tensor:
     return m.h + 1
 
 
+def unread(m: Keeping, x: Tensor) -> Tensor:
+    _, m.h = m.gru(x, m.h)
+    return m.linear(x)
+
+
 def cached(m: Keeping, x: Tensor) -> Tensor:
     if m.c is None:
         m.c = torch.linspace(0.5, 1.0, 8)
     return m.linear(x) * m.c
 
 
-@pytest.mark.parametrize("body", [for_inspection, cached])
+@pytest.mark.parametrize("body", [for_inspection, cached, unread])
 def test_what_no_later_call_depends_on_is_no_state(body: Body) -> None:
     model = Keeping(body).eval()
     before = Snapshot(model)
