@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,8 @@ class Emitter:
 
     def register(self, path: str, module: nn.Module) -> str:
         """Adds a layer to the root, in containers that mirror the float model's. Returns its name."""
-        *parents, leaf = path.split(".")
+        # The graph becomes Python code, in which `self.in` would be no name.
+        *parents, leaf = (f"{part}_" if iskeyword(part) else part for part in path.split("."))
         owner = self.root
         done: list[str] = []
         for part in parents:

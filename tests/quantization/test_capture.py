@@ -179,3 +179,16 @@ def test_layers_that_forward_makes() -> None:
     assert list(dict(model.named_modules())) == ["", "linear"]
     with pytest.raises(UnsupportedModuleError, match=r"nn.ModuleList.*test_capture.py:"):
         quantize(Model(unlisted=True).eval(), [x], FAST)
+
+
+def test_layers_with_names_that_python_reserves() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleDict({"in": nn.Linear(8, 8), "lambda": nn.GRU(8, 8)})
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers["lambda"](self.layers["in"](x))[0]
+
+    model, x = Model().eval(), torch.randn(5, 3, 8)
+    assert sqnr(model(x), quantize(model, [x], FAST).float_forward(x)) > 20
