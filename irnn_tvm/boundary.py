@@ -43,7 +43,7 @@ def public(call: Call) -> Call:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return call(*args, **kwargs)
-        except IrnnError:
+        except (IrnnError, Warning):  # a warning is raised where the user has warnings be errors
             raise
         except Exception as error:
             _let_wrong_arguments_through(error)

@@ -222,8 +222,10 @@ def _guarded(main: Any, guards: Sequence[str]) -> Iterator[Condition]:
             continue
         if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
             continue
-        # Which parts a split has depends on remainders, whatever the relation.
-        if not isinstance(tree.ops[0], ast.Eq) and "%" not in guard:
+        # How large the parts of a split are depends on how large remainders are. That one is not 0 only says which
+        # of two ways torch found a shape, which is checked by itself.
+        sizes_of_parts = "%" in guard and not isinstance(tree.ops[0], ast.NotEq)
+        if not isinstance(tree.ops[0], ast.Eq) and not sizes_of_parts:
             continue
         left, right = (_size_of(side, params) for side in (tree.left, tree.comparators[0]))
         if left is not None and right is not None:
@@ -243,8 +245,6 @@ def _compared(relation: ast.cmpop, a: Any, b: Any, reason: str) -> Iterator[Cond
             yield Condition(b, a, True, reason)
         case ast.Lt():
             yield Condition(b, a + 1, True, reason)
-        case ast.NotEq():
-            yield Condition((a - b) * (a - b), 1, True, reason)
 
 
 def _size_of(node: ast.expr, params: dict[str, list[Any]]) -> Any | None:

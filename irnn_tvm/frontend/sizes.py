@@ -49,7 +49,9 @@ def with_sizes(
     for a length that it does not take.
     """
     found = specs.get("batch") or fixed_batch(program)
-    if batch is not None and batch != found:
+    # Where nothing tells which size is the batch, any size of an input may be it.
+    may_be = found == batch or (found is None and any(batch in shape for shape in _input_shapes(program)))
+    if batch is not None and not may_be:
         raise InputError(
             f"batch={batch}: {what} is fixed to a batch of {found or 'another size'}, which cannot be changed in an "
             f"exported program: export it again with irnn_tvm.save_program(integer, path, batch={batch})"

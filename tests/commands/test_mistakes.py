@@ -139,7 +139,10 @@ def test_no_space_for_the_output(folder: Path) -> None:
 def test_interrupted(folder: Path) -> None:
     command = [sys.executable, "-m", "irnn_tvm.cli", "build", "model.pt2", "--out", "new"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(2)
+    deadline = time.monotonic() + 60
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():  # the command is at work then
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130

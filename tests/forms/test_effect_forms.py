@@ -6,21 +6,6 @@ import pytest
 from effect_rows import HOOKS, READS, STATES, VIEWS, WRITES
 from written_models import outcome_of, source
 
-# Rows that fail today: what is missing.
-KNOWN = {
-    "a state of a layer whose outputs nobody reads": "the layer is gone before its state is made",
-}
-
-
-def rows(table: dict[str, object]) -> list[object]:
-    """The names of a table as parameters; those of KNOWN may fail."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=False, reason=KNOWN[name]))
-        if name in KNOWN
-        else name
-        for name in table
-    ]
-
 
 def _checked(text: str, exact: bool) -> None:
     outcome = outcome_of(text)
@@ -32,13 +17,13 @@ def _checked(text: str, exact: bool) -> None:
     assert ".py:" in outcome.reason or "keeps a state in" in outcome.reason, outcome.reason
 
 
-@pytest.mark.parametrize("write", rows(WRITES))
+@pytest.mark.parametrize("write", WRITES)
 def test_writes(write: str) -> None:
     for read in READS:
         _checked(source(f"v = y\n{write}\n{read}"), WRITES[write])
 
 
-@pytest.mark.parametrize("view", rows(VIEWS))
+@pytest.mark.parametrize("view", VIEWS)
 def test_writes_through_views(view: str) -> None:
     for write in ("v.add_(1)", "v *= 0.5", "F.relu(v, inplace=True)", "v[0] = 0.5"):
         for read in READS[:2]:
@@ -47,13 +32,13 @@ def test_writes_through_views(view: str) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("view", rows(VIEWS))
+@pytest.mark.parametrize("view", VIEWS)
 def test_every_write_through_every_view(view: str) -> None:
     for write in WRITES:
         _checked(source(f"v = {view}\n{write}\nreturn y, v"), False)
 
 
-@pytest.mark.parametrize("name", rows(STATES))
+@pytest.mark.parametrize("name", STATES)
 def test_states_of_the_module(name: str) -> None:
     """A state of the stream, or refused by the attribute's name; the model is as it was (model_check looks)."""
     layers, body, attribute = STATES[name]
@@ -61,6 +46,6 @@ def test_states_of_the_module(name: str) -> None:
     assert outcome.stage == "equal" or f"{attribute}'" in outcome.reason, outcome.reason
 
 
-@pytest.mark.parametrize("name", rows(HOOKS))
+@pytest.mark.parametrize("name", HOOKS)
 def test_hooks(name: str) -> None:
     _checked(source("return torch.tanh(y)", HOOKS[name]), False)

@@ -13,7 +13,7 @@ from sampling import sampled
 
 import irnn_tvm
 from irnn_tvm import Library
-from irnn_tvm.errors import BuildError
+from irnn_tvm.errors import BuildError, LoadError
 
 Libraries = Callable[[str, str], Library]
 
@@ -92,7 +92,7 @@ def test_a_rename_that_fails_leaves_the_former_build(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_into_place)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(LoadError, match="no space left"):
         irnn_tvm.build(integer_model("encoder"), out=folder)
     assert _contents(folder) == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]

@@ -163,7 +163,7 @@ def test_after_a_refused_call_the_right_arrays_are_read(
     stream.step(*inputs, out=out)
     other = x[3:4].copy()
     with pytest.raises(InputError, match="expected dtype"):
-        stream.step(other, k[3:4].astype(np.int64), out=out)
+        stream.step(other, k[3:4].astype(np.float32), out=out)
     inputs[1][...] = k[3]
     assert np.array_equal(stream.step(other, inputs[1], out=out)[0][0], expected[3])
 
@@ -244,7 +244,7 @@ def test_runs_of_the_library_start_from_the_initial_state(host: Library) -> None
     expected, out = leaky.reference(x, k)[0], None
     for length in (LENGTH, 5, 5, 1, LENGTH):
         with pytest.raises(InputError, match="expected dtype"):
-            host.run(x, k.astype(np.int64))
+            host.run(x, k.astype(np.float32))
         first = host.run(x[:length], k[:length])
         second = host.run(x[:length], k[:length], out=tuple(np.empty_like(array) for array in first))
         assert np.array_equal(first[0], expected[:length])
