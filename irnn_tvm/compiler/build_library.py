@@ -202,7 +202,7 @@ def make_interface(
     was asked for."""
     in_specs, out_specs = specs.get("inputs", []), specs.get("outputs", [])
     used: set[str] = set()
-    notes = [] if renamed is None else [renamed]
+    notes = [*([] if renamed is None else [renamed]), *specs.get("fixed_sizes", [])]
 
     def named(label: str, ty: Any, spec: dict[str, Any], kind: str, limit: int | str | None = None) -> Tensor:
         identifier, note = tensor_name(str(spec.get("name") or label), used, kind)

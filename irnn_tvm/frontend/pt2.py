@@ -97,4 +97,5 @@ def specs_of(model: Any) -> dict[str, Any]:
     return {
         "inputs": [asdict(s) for s in model.input_specs],
         "outputs": [asdict(s) for s in model.output_specs],
+        "fixed_sizes": model.fixed_sizes(),
     }

@@ -157,6 +157,21 @@ class IntegerModel(nn.Module):
         if self.stream_states:
             names = ", ".join(map(repr, self.stream_states))
             print(f"The model keeps {names} from call to call: it is the state of the library's stream.")
+        for note in self.fixed_sizes():
+            print(f"{note[0].upper()}{note[1:]}.")
+
+    def fixed_sizes(self) -> list[str]:
+        """Sizes of inputs that no library can change, in words: torch.export takes a size of 1 for a fixed one."""
+        notes = []
+        for spec in self.input_specs:
+            axes = [str(axis) for axis, size in enumerate(spec.example_shape) if size == 1]
+            if axes and len(spec.example_shape) > 1:
+                notes.append(
+                    f"input {spec.name!r} was {spec.example_shape} in the first calibration batch: a size of 1 (axis "
+                    f"{', '.join(axes)}) is fixed, be it the batch or the sequence length; calibrate with at least 2 "
+                    "where it is to vary"
+                )
+        return notes
 
 
 def check_values(spec: TensorSpec, tensor: Tensor) -> None:

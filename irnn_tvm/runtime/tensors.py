@@ -180,8 +180,10 @@ def sequence_length(tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]
         expected = shapes.shape(tensor.shape, length)
         if array.shape != expected:
             example = f" (here {expected})" if shapes.depends_on_length(tensor.shape) else ""
+            ones = array.ndim == len(expected) and any(e == 1 < g for e, g in zip(expected, array.shape))
+            hint = " A size of 1 is that of build(batch=...), or was 1 in the calibration." if ones else ""
             raise InputError(
-                f"Input {tensor.name!r}: expected shape {tensor.shape_text()}{example}, got {array.shape}."
+                f"Input {tensor.name!r}: expected shape {tensor.shape_text()}{example}, got {array.shape}.{hint}"
             )
     time.check(length)
     return length

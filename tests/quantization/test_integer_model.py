@@ -6,12 +6,14 @@ import copy
 import io
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from networks import MODELS, Network
 from torch import Tensor, nn
 from torch.export import Dim, export
 
+import irnn_tvm
 from irnn_tvm.errors import InputError
 from irnn_tvm.quantization import IntegerModel, QuantConfig, quantize
 
@@ -203,3 +205,17 @@ def test_buffers_follow_the_model_to_another_device() -> None:
     y = integer.graph_module(torch.empty(4, 2, 8, dtype=torch.int8, device="meta"))
     assert y.shape == (4, 2, 16)
     assert y.device.type == "meta"
+
+
+def test_sizes_that_the_calibration_fixes_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    gru = nn.GRU(4, 4, batch_first=True)
+    fixed = quantize(gru, [torch.randn(3, 1, 4)], FAST)
+    free = quantize(gru, [torch.randn(3, 5, 4)], FAST)
+    assert "a size of 1 (axis 1) is fixed" in fixed.fixed_sizes()[0]
+    assert free.fixed_sizes() == []
+    fixed.print_report()
+    assert "was (3, 1, 4) in the first calibration batch" in capsys.readouterr().out
+    library = irnn_tvm.build(fixed)
+    assert "(axis 1) is fixed" in library.report["notes"][0]
+    with pytest.raises(InputError, match="or was 1 in the calibration"):
+        library.run(library.inputs[0].quantize(np.zeros((1, 5, 4), np.float32)))
