@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import irnn_tvm
 from irnn_tvm import IntegerModel
 from irnn_tvm.compiler import toolchain
 from irnn_tvm.compiler.build_library import resolve_program
 from irnn_tvm.compiler.runner import board_sources
-from irnn_tvm.errors import TuningError
+from irnn_tvm.errors import ToolNotFoundError, TuningError
 from irnn_tvm.schedules.choice import Choice
 from irnn_tvm.targets import get
 from irnn_tvm.tuning.candidates import write
@@ -82,8 +83,23 @@ def test_cycles_and_integers(command: str, model: IntegerModel, tmp_path: Path) 
     silent, missing = (CommandRunner(target, text) for text in ("true {folder}", "/no/such/command {folder}"))
     assert silent.run([Work(folder, tmp_path / "right.npz", 1)])[0].failure is Failure.run_failed
     assert missing.run([Work(folder, tmp_path / "right.npz", 1)])[0].failure is Failure.no_device
+    # 0 cycles are no time: a candidate that seems to take none would win.
+    stopped = CommandRunner(target, "sh -c 'echo irnn 0 0; echo irnn 0 0' {folder}")
+    outcome = stopped.run([Work(folder, tmp_path / "right.npz", 1)])[0]
+    assert outcome.failure is Failure.run_failed
+    assert "0 cycles" in outcome.message
     slow = CommandRunner(target, "sh -c 'sleep 9' {folder}", timeout=0.3)
     assert slow.run([Work(folder, tmp_path / "right.npz", 1)])[0].failure is Failure.run_timed_out
+
+
+def test_tuning_without_the_emulator_is_refused(
+    model: IntegerModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for target in ("arm", "cortex-m4"):
+        with pytest.raises(ToolNotFoundError, match="qemu"):
+            irnn_tvm.tune(model, target, trials=1, runner="emulator", logs=tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_commands() -> None:
