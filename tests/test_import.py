@@ -70,3 +70,9 @@ def test_every_public_name_resolves(name: str) -> None:
 def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'quantise'"):
         irnn_tvm.quantise  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["QatConfig", "save_program", "tune"])
+def test_any_public_name_may_come_first(name: str) -> None:
+    """No circle of imports depends on which stage is loaded first."""
+    subprocess.run([sys.executable, "-c", f"import irnn_tvm; irnn_tvm.{name}"], check=True)

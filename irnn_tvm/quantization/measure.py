@@ -16,7 +16,6 @@ from irnn_tvm.quantization.emitter import Emitter
 from irnn_tvm.quantization.inputs import Batch, flatten_tensors
 from irnn_tvm.quantization.integer_model import IntegerModel
 from irnn_tvm.quantization.internals import Internals, is_alive
-from irnn_tvm.quantization.losses import find_losses
 from irnn_tvm.quantization.planner import Planner
 from irnn_tvm.quantization.quality import Comparison, Quality, decibels
 from irnn_tvm.quantization.report import ReportRow
@@ -83,6 +82,9 @@ def measure(planner: Planner, emitter: Emitter, model: IntegerModel, batches: li
     if not model.quality.is_good:
         first = batches[0]
         expected = _results(planner, run_float(planner, first, lambda *_: None))
+        # Of the training stage, which is made of this one: a circle where it stands at the top.
+        from irnn_tvm.quantization.losses import find_losses
+
         model.quality = replace(model.quality, losses=find_losses(planner, first, expected))
         model.quality.warn(model.name)
     return _rows(planner, emitter, measured, internals)
