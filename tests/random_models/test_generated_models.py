@@ -23,6 +23,7 @@ LOWEST_DB = 20.0
 LOWEST_DB_WITH = {
     "recurrent_variant": 10.0,  # norms carry the noise of the 8-bit state further (docs/quantization.md)
     "norm": 12.0,  # rows whose features are nearly equal become as large as others
+    "reduction": 5.0,  # means of noise are small, and single features of them smaller than a step
     "repeated_layer": 5.0,  # all calls share the scale of the outputs, which may shrink from call to call
 }
 
