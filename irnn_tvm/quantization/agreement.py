@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 from irnn_tvm.errors import InputError, IrnnError, UnsupportedModuleError
 from irnn_tvm.quantization.capture import Captured, capture, user_line
 from irnn_tvm.quantization.effective_weights import is_effective
-from irnn_tvm.quantization.evaluate import run_graph, same
+from irnn_tvm.quantization.equality import same
+from irnn_tvm.quantization.evaluate import run_graph
 from irnn_tvm.quantization.inputs import Batch, CallLayout
 from irnn_tvm.quantization.kept_state import final_states, refusal
 from irnn_tvm.quantization.module_state import CONTAINERS, Snapshot, preserved, read_before_written
@@ -39,9 +40,9 @@ def capture_checked(
     what cannot be captured, for a state that the model keeps and a stream cannot, and, naming the first operation that
     differs, for a graph that computes something else than the model.
     """
-    with preserved(model), torch.inference_mode(False), torch.no_grad():
+    with preserved(model) as before, torch.inference_mode(False), torch.no_grad():
         batches = [Batch(b.index, tuple(_usable(t) for t in b.tensors)) for b in batches]
-        runs = _run(model, layout, batches)
+        runs = _run(model, layout, batches, before)
         captured = capture(model, layout, batches[0].tensors, check, runs.states)
         runs.kept.restore()
         if not same(_call(model, layout, batches[0]), runs.results[0]):
@@ -59,8 +60,7 @@ def capture_checked(
     return captured
 
 
-def _run(model: nn.Module, layout: CallLayout, batches: list[Batch]) -> _Runs:
-    kept = Snapshot(model)
+def _run(model: nn.Module, layout: CallLayout, batches: list[Batch], kept: Snapshot) -> _Runs:
     first = _call(model, layout, batches[0])
     changed = [name for name in kept.changed() if not is_effective(model, name)]
     kept.restore()

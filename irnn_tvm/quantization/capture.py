@@ -24,13 +24,13 @@ from torch.nn.utils import rnn as rnn_utils
 
 from irnn_tvm.errors import IrnnError, UnsupportedModuleError
 from irnn_tvm.quantization.effective_weights import fresh_parametrizations, is_effective
-from irnn_tvm.quantization.evaluate import evaluate, run_layer, same
+from irnn_tvm.quantization.equality import same
+from irnn_tvm.quantization.evaluate import evaluate, run_layer
 from irnn_tvm.quantization.in_place import OPERATORS, Memory, functional
 from irnn_tvm.quantization.inputs import CallLayout
 from irnn_tvm.quantization.kept_state import KeptState, find_kept
 from irnn_tvm.quantization.layer_calls import is_leaf, user_hooks, user_hooks_alone
 from irnn_tvm.quantization.loops_over_time import INSTEAD, explained
-from irnn_tvm.quantization.module_state import preserved
 
 PACKING = (
     rnn_utils.pack_padded_sequence,
@@ -110,9 +110,9 @@ def capture(
     """Traces `model` (in eval mode) on one example call.
 
     check(name, module) is called for every leaf and raises UnsupportedModuleError for one that has no integer
-    version. states: names of attributes in which the model keeps tensors from call to call. Whatever the forward pass
-    leaves in the model is taken back. Raises UnsupportedModuleError, naming file, line and reason, for code that a
-    graph cannot express.
+    version. states: names of attributes in which the model keeps tensors from call to call. What the forward pass
+    leaves in the model is the caller's to take back. Raises UnsupportedModuleError, naming file, line and reason, for
+    code that a graph cannot express.
     """
     root = model
     if is_leaf(model) and not user_hooks(model):
@@ -120,12 +120,7 @@ def capture(
         root.add_module(type(model).__name__.lower(), model)
     tracer = _Tracer(layout, example, None if root is model else model, check)
     tracer.memory.allowed.update(states)
-    with (
-        preserved(root),
-        fresh_parametrizations(cached=False),
-        torch.inference_mode(False),
-        torch.no_grad(),
-    ):
+    with fresh_parametrizations(cached=False):
         try:
             graph = tracer.trace(root)
         except IrnnError as error:

@@ -84,16 +84,3 @@ def run_layer(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         if isinstance(hook, WEIGHT_HOOKS):
             hook(module, args)
     return type(module).forward(module, *args, **kwargs)
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two results hold the same tensors, bit for bit (NaN equals NaN)."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        return bool(torch.equal(a, b)) or bool(((a == b) | ((a != a) & (b != b))).all())
-    if isinstance(a, dict) and isinstance(b, dict):
-        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return isinstance(a, Tensor) == isinstance(b, Tensor)

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from irnn_tvm.quantization.equality import same_tensor
+
 CONTAINERS = (dict, list, set, deque, bytearray)
 DEEP = 6  # containers in containers
 TABLES = ("_parameters", "_buffers", "_modules")
@@ -215,10 +217,7 @@ def _same_elements(now: Any, before: Any) -> bool:
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
         return a.shape == b.shape and a.tobytes() == b.tobytes()
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    a, b = a.detach(), b.detach()
-    return bool(torch.equal(a, b)) or bool(((a == b) | ((a != a) & (b != b))).all())
+    return same_tensor(a, b)
 
 
 def _equal_values(a: Any, b: Any) -> bool:

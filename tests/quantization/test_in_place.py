@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from irnn_tvm.errors import UnsupportedModuleError
 from irnn_tvm.quantization import QuantConfig, quantize
 from irnn_tvm.quantization.agreement import capture_checked
-from irnn_tvm.quantization.evaluate import run_graph, same
+from irnn_tvm.quantization.equality import same
+from irnn_tvm.quantization.evaluate import run_graph
 from irnn_tvm.quantization.inputs import read_calibration
 from irnn_tvm.quantization.planner import check_leaf
 
